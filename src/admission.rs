@@ -1,4 +1,4 @@
-//! What the pod may hold at once: tasks and their payloads' bytes, from intake until the answer is committed.
+//! How much the pod may hold at once: tasks and their payloads' bytes, from intake until the answer is committed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,8 +24,8 @@ impl TaskBudget {
         TaskBudget { inner: Arc::new(BudgetInner { max_tasks, max_bytes, tasks, bytes }) }
     }
 
-    /// Admits one task with a payload of `bytes`. Never refuses: a record that has been read must be
-    /// kept, so intake stops where [`TaskBudget::is_full`], and one poll's records may overshoot.
+    /// Admits one task with a payload of `bytes`. Never refuses: a record that has been read must be kept, so intake
+    /// pauses at [`TaskBudget::is_full`], and one poll's records may exceed the budget.
     #[must_use]
     pub fn admit(&self, bytes: usize) -> Admission {
         self.inner.tasks.fetch_add(1, Ordering::Relaxed);
@@ -33,13 +33,13 @@ impl TaskBudget {
         Admission { budget: Arc::clone(&self.inner), bytes }
     }
 
-    /// Intake stops here.
+    /// Intake pauses here.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.tasks() >= self.inner.max_tasks || self.bytes() >= self.inner.max_bytes
     }
 
-    /// How many tasks may still be held, at the size that those held have.
+    /// How many more tasks may be held, at the average size of the present ones.
     #[must_use]
     pub fn room(&self) -> usize {
         let BudgetInner { max_tasks, max_bytes, .. } = *self.inner;
@@ -48,7 +48,7 @@ impl TaskBudget {
         max_tasks.saturating_sub(self.tasks()).min(usize::try_from(by_bytes).unwrap_or(usize::MAX))
     }
 
-    /// Intake goes on here: below three quarters, so that it does not stop and go with every task.
+    /// Intake resumes here: below three quarters, so that it does not toggle with every task.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.tasks() < low_water(self.inner.max_tasks) && self.bytes() < low_water(self.inner.max_bytes)
@@ -70,7 +70,7 @@ fn low_water(max: usize) -> usize {
     (max - max / 4).max(1)
 }
 
-/// One task's part of the budget, given back when this is dropped.
+/// One task's part of the budget, released when this is dropped.
 #[derive(Debug)]
 pub struct Admission {
     budget: Arc<BudgetInner>,

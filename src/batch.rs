@@ -1,16 +1,16 @@
 //! Batches: tasks that were submitted together, and may be cancelled together.
 //!
-//! A task belongs to the batch that its record's header [`BATCH_HEADER`] names; the header travels along to the retry topic
-//! and to the answer. What is known of batches stands on the control topic, which is compacted, under three keys:
+//! A task belongs to the batch that its record's header [`BATCH_HEADER`] names; the header is copied to the retry topic
+//! and to the answer. What is known about batches is stored on the control topic, which is compacted, under three keys:
 //!
 //! ```text
-//! ID             what was submitted: by whoever submits, before the first task
-//! ID/cancelled   its tasks are not wanted any more
-//! ID/done        each task was seen to be answered
+//! ID             what was submitted: written by the submitter, before the first task
+//! ID/cancelled   its tasks are no longer wanted
+//! ID/done        all its tasks were seen to be answered
 //! ```
 //!
-//! They are three so that nobody writes over what another one has said. A pod reads the topic from its beginning, and
-//! follows it: docs/design/batches.md.
+//! They are three so that no writer overwrites another's entry. A pod reads the topic from its beginning, and follows
+//! it: docs/design/batches.md.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -24,15 +24,15 @@ use crate::failure::{Code, Failure};
 use crate::record::Header;
 use crate::text::shorten;
 
-/// Names a record's batch, on the way to a pod and back.
+/// Names a record's batch, in requests and answers.
 pub const BATCH_HEADER: &str = "ftp-batch";
-/// Batches that are remembered; above that the oldest are forgotten. (An id begins with its time.)
+/// How many batches are remembered; beyond that the oldest are forgotten. (An id starts with its time.)
 pub const MAX_BATCHES: usize = 10_000;
-/// The topic keeps what it is told for this long: longer than any task waits in the retry topic.
+/// The control topic's retention: longer than any task waits in the retry topic.
 pub const RETENTION: Duration = Duration::from_secs(30 * 86_400);
-/// Bytes of an id.
+/// The maximum length of an id.
 pub const MAX_ID_BYTES: usize = 100;
-/// Bytes of a text that somebody has written.
+/// The maximum length of a text written by a user.
 const MAX_TEXT_BYTES: usize = 500;
 
 const CANCELLED: &str = "cancelled";
@@ -85,7 +85,7 @@ impl BatchNews {
         (key, value.unwrap_or_default())
     }
 
-    /// The id and what is said of it; `None` where it is nothing of ours.
+    /// The id and the entry; `None` if it is not one of ours.
     fn decode(key: &[u8], value: &[u8]) -> Option<(String, BatchNews)> {
         let key = std::str::from_utf8(key).ok()?;
         let (id, suffix) = key.split_once('/').map_or((key, None), |(id, suffix)| (id, Some(suffix)));
@@ -157,7 +157,7 @@ impl AddAssign for BatchAnswers {
     }
 }
 
-/// What the control topic says, as far as it was read. Cheap to clone; written by one thread, read by all.
+/// The content of the control topic, as far as it was read. Cheap to clone; written by one thread, read by all.
 #[derive(Clone, Debug, Default)]
 pub struct BatchBoard {
     shared: Arc<BoardState>,
@@ -168,14 +168,14 @@ struct BoardState {
     known: Mutex<BTreeMap<String, KnownBatch>>,
     /// Answers of this process, by batch.
     answered: Mutex<BTreeMap<String, BatchAnswers>>,
-    /// Some batch is cancelled: without one no task is looked at.
+    /// Some batch is cancelled: otherwise no task is checked.
     has_cancelled: AtomicBool,
     is_read: AtomicBool,
     read: Condvar,
 }
 
 impl BatchBoard {
-    /// Takes a record of the control topic; without a value (a tombstone) what its key said is forgotten.
+    /// Applies a record of the control topic; without a value (a tombstone) the entry under its key is forgotten.
     pub fn take(&self, key: &[u8], value: Option<&[u8]>) {
         let mut known = self.known();
         let Some(value) = value else {
@@ -210,7 +210,8 @@ impl BatchBoard {
         Some(Failure::new(Code::Cancelled, format!("its batch {id} was cancelled at {at} by {by}")))
     }
 
-    /// A task was answered by this pod. One that is answered again (its first answer was not committed) counts again.
+    /// Counts an answer given by this pod. A task that is answered again (its first answer was not committed) counts
+    /// again.
     pub fn count_answer(&self, headers: &[Header], is_completed: bool) {
         let Some(id) = batch_of(headers).filter(|id| id.len() <= MAX_ID_BYTES) else { return };
         let mut answered = self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,7 +233,7 @@ impl BatchBoard {
         ids.into_iter().filter_map(|id| Some((id.to_owned(), *answered.get(id)?))).collect()
     }
 
-    /// The batches that are neither cancelled nor done, the newest first; `most` of them.
+    /// The batches that are neither cancelled nor done, the newest first; at most `most` of them.
     #[must_use]
     pub fn open(&self, most: usize) -> Vec<KnownBatch> {
         self.known().values().rev().filter(|batch| batch.is_open()).take(most).cloned().collect()
@@ -250,14 +251,14 @@ impl BatchBoard {
         self.known().get(id).cloned()
     }
 
-    /// The topic was read to where it ended, or there is none.
+    /// The topic was read to its end, or there is none.
     pub fn set_read(&self) {
         let _known = self.known();
         self.shared.is_read.store(true, Ordering::Release);
         self.shared.read.notify_all();
     }
 
-    /// Waits until the topic was read; once it has waited for `most`, nobody waits any more.
+    /// Waits until the topic was read; after it has waited for `most` once, later calls do not wait any more.
     pub fn wait_until_read(&self, most: Duration) {
         if self.shared.is_read.load(Ordering::Acquire) {
             return;
@@ -273,7 +274,7 @@ impl BatchBoard {
     }
 }
 
-/// The batch that a record's headers name. The last one counts, as Kafka's own clients have it.
+/// The batch that a record's headers name. The last header counts, as in Kafka's own clients.
 fn batch_of(headers: &[Header]) -> Option<&str> {
     let header = headers.iter().rev().find(|header| header.key == BATCH_HEADER)?;
     std::str::from_utf8(header.value.as_deref()?).ok()

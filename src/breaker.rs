@@ -7,20 +7,19 @@
 //!   └──────────────── a success of the stage that failed ──────── half-open
 //! ```
 //!
-//! Closed, it lets every worker try. Failures count that would befall every task of the connection; a missing
-//! file says nothing about the server. A refused password opens it at once and for long, because trying it for
-//! every task locks the account. Half-open, one probe decides.
+//! Closed, it lets every worker try. Only failures that would affect every task of the connection count; a missing file
+//! says nothing about the server. A refused password opens it at once and for long, because trying it for every task
+//! locks the account. Half-open, one probe decides.
 //!
-//! Two stages can fail, and a success proves its own stage only:
+//! There are two stages that can fail, and a success proves its own stage only:
 //!
-//! - Logins. A connection is unproven until a login has succeeded since the last one failed, and an unproven
-//!   connection opens one session at a time: a server that hangs costs the pod one session, not the
-//!   connection's whole share. Failed logins are spaced from the first one on. Sessions that are open
-//!   continue to work meanwhile.
-//! - Transfers: logins succeed, and no data connection does. Then open sessions are held back, too.
+//! - Logins. A connection is unproven until a login has succeeded since the last one failed, and an unproven connection
+//!   opens one session at a time: a server that hangs costs the pod one session, not the connection's whole share.
+//!   Failed logins are spaced from the first one on. Open sessions continue to work meanwhile.
+//! - Transfers: logins succeed, but no data connection does. Then open sessions are held back, too.
 //!
-//! Where the route to the server is known to be lost (its tunnel is down), the breaker is open without a probe, and
-//! nothing that fails costs an attempt, until the route is there again: then the next login is the probe.
+//! If the route to the server is known to be lost (its tunnel is down), the breaker is open without a probe, and no
+//! failure counts as an attempt, until the route is restored: the next login is then the probe.
 //!
 //! Meanwhile the tasks wait: in the pod at first, then in the retry topic (`dispatch::deferral`). Exceptions:
 //!
@@ -35,18 +34,18 @@ use tokio::time::Instant;
 
 use crate::failure::{Code, Failure};
 
-/// Failures in a row that open the breaker. Each is a try of some task; a probe's failure costs none.
+/// Failures in a row that open the breaker. Each counts as a try of some task; a probe's failure does not.
 pub(crate) const OPENS_AFTER: u32 = 3;
-/// Between two tries, the first of which failed; twice that after the next, and so on.
+/// The delay after the first failure; it doubles with each further one.
 const SPACING: Duration = Duration::from_millis(250);
-/// Between two failing tries at most.
+/// The maximum delay between two tries that fail.
 const SPACING_CAP: Duration = Duration::from_secs(5);
-/// The same where the server refused user or password.
+/// The delay after the server refused user or password.
 const AUTH_SPACING: Duration = Duration::from_secs(30);
 const AUTH_SPACING_CAP: Duration = Duration::from_secs(300);
-/// While the route is lost, a worker checks again after this, should nothing have woken it.
+/// While the route is lost, a worker checks again after this, in case it was not notified.
 const WAY_CHECK: Duration = Duration::from_secs(60);
-/// A probe that has no result after this is not waited for any more.
+/// How long the result of a probe is awaited.
 const PROBE_BOUND: Duration = Duration::from_secs(60);
 /// A task with `retry_count: 0` is answered with the last login's failure after this.
 pub(crate) const NO_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -57,7 +56,7 @@ pub(crate) const UNAVAILABLE_AFTER: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
     Closed,
-    /// One probe is due or under way.
+    /// One probe is due or in progress.
     HalfOpen,
     Open,
 }
@@ -92,7 +91,7 @@ impl BreakerState {
     }
 }
 
-/// May a session be sought now?
+/// Whether a session may be requested now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BreakerDecision {
     Try,
@@ -124,7 +123,7 @@ pub(crate) struct CircuitBreaker {
     lost_way: Option<LostWay>,
 }
 
-/// The server cannot be reached at all, and somebody will say when it can.
+/// The server cannot be reached at all; its recovery will be signalled.
 #[derive(Debug)]
 struct LostWay {
     since: Instant,
@@ -142,12 +141,12 @@ enum FailureStage {
 struct FailureWindow {
     stage: FailureStage,
     since: Instant,
-    /// What spaces the tries.
+    /// Determines the delay between tries.
     failures: u32,
-    /// What opens the breaker: a server that is full is there.
+    /// Opens the breaker: a server that is full is reachable.
     strikes: u32,
     next_try: Instant,
-    /// A probe is under way, and prevents others until then.
+    /// A probe is in progress, and prevents others until then.
     probing_until: Option<Instant>,
     last: Failure,
 }
@@ -177,12 +176,12 @@ impl CircuitBreaker {
         }
     }
 
-    /// The last failure, where no success has followed.
+    /// The last failure, unless a success has followed.
     pub fn last_failure(&self) -> Option<&Failure> {
         self.trouble().map(|(_, last)| last)
     }
 
-    /// When the first failure was since the last success, when the next try is due, and the last failure.
+    /// The time of the first failure since the last success, when the next try is due, and the last failure.
     pub fn outage(&self) -> Option<(Instant, Instant, &Failure)> {
         self.window.as_ref().map(|window| (window.since, window.next_try, &window.last))
     }
@@ -204,8 +203,8 @@ impl CircuitBreaker {
         self.lost_way = Some(LostWay { since, failure });
     }
 
-    /// The route is there again: what failed before says nothing any more, and one login finds out how the server is.
-    /// False where it was there all the time.
+    /// The route is restored: earlier failures no longer count, and one login shows the server's state. False if it was
+    /// not lost.
     pub fn route_restored(&mut self) -> bool {
         let was_lost = self.lost_way.take().is_some();
         if was_lost {
@@ -254,12 +253,12 @@ impl CircuitBreaker {
         self.note(FailureStage::Login, 1, failure, now, jitter);
     }
 
-    /// The server is full: there it is, but the next login must wait all the same.
+    /// The server is full: it is reachable, but the next login must wait all the same.
     pub fn server_full(&mut self, failure: Failure, now: Instant, jitter: f64) {
         self.note(FailureStage::Login, 0, failure, now, jitter);
     }
 
-    /// A session's try ended in a way that says something good of the server, or nothing.
+    /// A session's try ended in a way that shows a working server, or nothing.
     pub fn transfer_worked(&mut self) {
         self.window.take_if(|window| window.stage == FailureStage::Transfer);
     }
@@ -270,7 +269,7 @@ impl CircuitBreaker {
     }
 
     /// For a breaker whose probes are not limited by [`CircuitBreaker::concurrency`]: the next try is its probe, and
-    /// others wait for its result, for [`PROBE_BOUND`] at most.
+    /// others wait for its result, for at most [`PROBE_BOUND`].
     pub fn probe_begins(&mut self, now: Instant) {
         if let Some(window) = &mut self.window
             && window.is_open()
@@ -279,14 +278,14 @@ impl CircuitBreaker {
         }
     }
 
-    /// The probe is over, whatever it has shown.
+    /// The probe is over, whatever its result.
     pub fn probe_ended(&mut self) {
         if let Some(window) = &mut self.window {
             window.probing_until = None;
         }
     }
 
-    /// The last failure, where a task has waited for `patience` since it was queued or since the trouble began.
+    /// The last failure, if a task has waited for `patience` since it was queued or since the trouble began.
     pub fn failing_for(&self, patience: Duration, queued: Instant, now: Instant) -> Option<&Failure> {
         let (since, last) = self.trouble()?;
         let waited = now.saturating_duration_since(queued.max(since));
@@ -308,7 +307,7 @@ impl CircuitBreaker {
         })
     }
 
-    /// Failures that come at the same time count as one. Trouble with logins hides trouble with transfers.
+    /// Simultaneous failures count as one. Failed logins take precedence over failed transfers.
     fn note(&mut self, stage: FailureStage, strikes: u32, failure: Failure, now: Instant, jitter: f64) {
         match &self.window {
             Some(window) if window.stage == FailureStage::Login && stage == FailureStage::Transfer => return,
@@ -340,7 +339,7 @@ impl CircuitBreaker {
     }
 }
 
-/// Half of it is sure, since the server is spared by it, half is jitter.
+/// Half of it is fixed, to spare the server, half is jitter.
 fn spacing(code: Code, failures: u32, jitter: f64) -> Duration {
     let (base, cap) = match code {
         Code::AuthFailed => (AUTH_SPACING, AUTH_SPACING_CAP),

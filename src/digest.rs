@@ -1,4 +1,4 @@
-//! Hashes of files: which there are, and one computed over bytes as they pass by.
+//! File hashes: the algorithms, and their computation over bytes as they pass by.
 
 use std::fmt;
 use std::hash::Hasher as _;
@@ -9,7 +9,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 use twox_hash::XxHash3_64;
 
-/// A hash that is computed here; all but XXH3 are such as FTP servers compute, too.
+/// A hash that is computed here; FTP servers compute all of them except XXH3, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
     Sha256,
@@ -17,7 +17,7 @@ pub enum Algorithm {
     Sha1,
     Md5,
     Crc32,
-    /// XXH3, 64 bits: finds accidents at the least cost, and stops nobody who means harm.
+    /// XXH3, 64 bits: detects accidental corruption at the least cost, but is no protection against manipulation.
     Xxh3,
 }
 
@@ -49,7 +49,7 @@ impl Algorithm {
         Algorithm::ALL.iter().copied().find(|algorithm| algorithm.name() == name)
     }
 
-    /// The bytes of its value.
+    /// The length of its value in bytes.
     #[must_use]
     pub const fn bytes(self) -> usize {
         match self {
@@ -71,7 +71,7 @@ pub struct FileHash {
     pub value: String,
 }
 
-/// Computes a hash over bytes that come in pieces.
+/// Computes a hash over bytes that arrive in pieces.
 #[derive(Clone)]
 pub struct Hasher {
     algorithm: Algorithm,
@@ -79,7 +79,7 @@ pub struct Hasher {
 }
 
 #[derive(Clone)]
-#[allow(clippy::large_enum_variant, reason = "one or two for each transfer under way")]
+#[allow(clippy::large_enum_variant, reason = "one or two for each running transfer")]
 enum HasherState {
     Sha256(Sha256),
     Sha512(Sha512),
@@ -108,7 +108,7 @@ impl Hasher {
         self.algorithm
     }
 
-    /// The next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.state {
             HasherState::Sha256(state) => state.update(bytes),

@@ -1,14 +1,14 @@
-//! Why a task failed: the contract's closed list of codes, and what a try's error asks for.
+//! Why a task failed: the contract's closed list of codes, and the remedy of a try's error.
 
 use std::fmt;
 
 use crate::text::shorten;
 
-/// Declares the codes once: variant, name in the contract, whether sending the same task again can help, and what to
-/// do about it, as docs/ERRORS.md has it.
+/// Declares the codes once: variant, name in the contract, whether sending the same task again can help, and what the
+/// user should do, as printed in docs/ERRORS.md.
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $retryable:literal, $advice:literal;)+) => {
-        /// The closed list of `error.code`. docs/ERRORS.md says what a user does about each.
+        /// The closed list of `error.code`. docs/ERRORS.md says what a user should do about each.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code { $($(#[doc = $doc])+ $variant,)+ }
 
@@ -28,7 +28,7 @@ macro_rules! codes {
                 match self { $(Code::$variant => $retryable),+ }
             }
 
-            /// What a user does about it, in a sentence or two.
+            /// What a user should do about it, in a sentence or two.
             #[must_use]
             pub const fn advice(self) -> &'static str {
                 match self { $(Code::$variant => $advice),+ }
@@ -121,15 +121,15 @@ pub struct Failure {
     pub code: Code,
     /// One sentence that names what is wrong and where (field, path, reply).
     pub message: String,
-    /// The last decisive FTP reply code, where there was one.
+    /// The last decisive FTP reply code, if there was one.
     pub ftp_code: Option<u16>,
 }
 
-/// What a failure's message holds at most, in bytes: replies and paths in it come from strangers.
+/// The maximum length of a failure's message in bytes: its replies and paths are external input.
 pub const MAX_MESSAGE_BYTES: usize = 2048;
 
 impl Failure {
-    /// A failure in which no server's reply played a part. The message is cut to [`MAX_MESSAGE_BYTES`].
+    /// A failure that was not caused by a server's reply. The message is truncated to [`MAX_MESSAGE_BYTES`].
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         let mut message = message.into();
         shorten(&mut message, MAX_MESSAGE_BYTES);
@@ -137,21 +137,21 @@ impl Failure {
     }
 }
 
-/// What a failed try asks for. The reply tables and error kinds that lead here stand in `ftp/` and `storage/`.
+/// What should happen after a failed try. The tables of replies and errors that lead here are in `ftp/` and `storage/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Remedy {
-    /// The session died before the server did anything for this task (421 or EOF on a pooled session):
-    /// try at once on a fresh one; costs the task no attempt.
+    /// The session died before the server did anything for this task (421 or EOF on a pooled session): try at once on a
+    /// fresh one; does not count as an attempt.
     FreshSession,
-    /// The server accepts no more sessions: the connection's limit falls; costs the task no attempt.
+    /// The server accepts no more sessions: the connection's limit is lowered; does not count as an attempt.
     LowerLimit,
     /// Transient: wait (backoff, jitter), then try again while `retry_count` allows.
     Wait,
-    /// The server or the account is unusable for now: every task of the connection would fail alike.
-    /// Retried like `Wait`; the circuit breaker counts it.
+    /// The server or the account is unusable for now: every task of the connection would fail the same way. Retried
+    /// like `Wait`; the circuit breaker counts it.
     OpenBreaker,
-    /// The local file system is unusable for now (full, read-only, frozen, not mounted): every task of the local
-    /// connection would fail alike. Retried like `Wait`; the local connection's breaker counts it.
+    /// The local file system is unusable for now (full, read-only, hung, not mounted): every task of the local
+    /// connection would fail the same way. Retried like `Wait`; the local connection's breaker counts it.
     LocalOutage,
     /// Trying again cannot help.
     GiveUp,

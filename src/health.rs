@@ -1,7 +1,7 @@
-//! The pod's health: service-kit's, with what a pod's readiness depends on.
+//! The pod's health: service-kit's, with the conditions of a pod's readiness.
 //!
 //! ```text
-//! kafka_needs   what the pod needs of Kafka, and does without: brokers, its place in the group, rights, topics
+//! kafka_needs   what the pod needs from Kafka and is missing: brokers, its group membership, permissions, topics
 //! ```
 
 mod kafka_needs;
@@ -14,20 +14,20 @@ use std::time::{Duration, Instant};
 pub use kafka_needs::KafkaSigns;
 use service_kit::health::{Health, HealthReport, Heartbeat, LastSeen, ReportHealth};
 
-/// The consume loop polls, and so beats, at least once a second.
+/// The consume loop polls, and thus beats, at least once a second.
 pub const CONSUME_SILENCE: Duration = Duration::from_secs(30);
-/// The publish loop beats while it waits for brokers that are away; one call of librdkafka's may block for some
-/// seconds. So a pod that waits for an outage to end is not stuck.
+/// The publish loop beats while it waits for unavailable brokers; one call of librdkafka may block for some seconds. So
+/// a pod that waits for an outage to end does not count as stuck.
 pub const PUBLISH_SILENCE: Duration = Duration::from_secs(60);
 /// Without a connected broker, or with answers that Kafka does not accept, for longer than this the pod is not ready.
 pub const KAFKA_AWAY: Duration = Duration::from_secs(30);
-/// Assigned partitions whose committed offsets cannot be read for longer than this make the pod not ready. A dead pod's transaction
-/// holds them up for its timeout, 10 s.
+/// Assigned partitions whose committed offsets cannot be read for longer than this make the pod not ready. A dead pod's
+/// transaction can block them until its timeout, 10 s.
 pub const OFFSETS_UNREADABLE: Duration = Duration::from_secs(30);
-/// With a connected broker and answers that it does not accept for longer than this, the publisher is stuck, though its
-/// loop runs: a new process may do better.
+/// If a broker is connected but has accepted no answers for longer than this, the publisher is stuck, although its loop
+/// runs: a new process may help.
 pub const PUBLISH_STALLED: Duration = Duration::from_secs(180);
-/// Halted partitions that a report lists; it counts the others.
+/// How many halted partitions a report lists; it counts the others.
 const MAX_HALTS_NAMED: usize = 20;
 
 /// Written by the loops, read by the sidecar.
@@ -38,29 +38,29 @@ pub struct PodHealth {
     process: Health,
     /// The consumer is a member of the group (partitions assigned, or joined and none left for it).
     joined: AtomicBool,
-    /// The producer works: with transactions, it has its identity.
+    /// The producer is working: with transactions, it has its producer id.
     publishing: AtomicBool,
     kafka_seen: LastSeen,
     /// When a broker was connected again after an outage.
     kafka_back: LastSeen,
     /// When Kafka last accepted answers, or there were none to send.
     answers_accepted: LastSeen,
-    /// Of the last two statistics of the consumer's.
+    /// From the consumer's last two statistics.
     round_trips: Mutex<[Duration; 2]>,
     /// When the pod was last a member of the group.
     member_seen: LastSeen,
-    /// When no question about the group was waiting for its answer.
+    /// When no query about the group was pending.
     group_answered: LastSeen,
-    /// Kafka is there, and the pod's clients do not find it whatever is done: only a new process may.
+    /// Kafka is reachable, but this pod's clients cannot recover: only a new process may.
     beyond_help: Mutex<Option<String>>,
-    /// Rights that Kafka denies this pod, by what they are about; written by one part each.
+    /// Permissions that Kafka denies this pod, by subject; each is written by one part.
     missing_rights: Mutex<BTreeMap<&'static str, Vec<String>>>,
     missing_topics: Mutex<Vec<String>>,
     /// Since when partitions wait for their committed offsets, and why these cannot be read.
     offsets_unreadable: Mutex<Option<(Instant, String)>>,
-    /// What is halted, and why; at most one entry a partition.
+    /// What is halted, and why; at most one entry per partition.
     halts: Mutex<BTreeMap<String, String>>,
-    /// What a user should know though the pod is well, by what it is about.
+    /// What a user should know although the pod is healthy, by subject.
     notes: Mutex<BTreeMap<&'static str, String>>,
 }
 
@@ -98,7 +98,7 @@ impl PodHealth {
         self.joined.load(Ordering::Relaxed)
     }
 
-    /// From now on the pod takes no new tasks.
+    /// From now on the pod accepts no new tasks.
     pub fn set_draining(&self) {
         self.process.set_draining();
     }
@@ -108,7 +108,7 @@ impl PodHealth {
         self.process.is_draining()
     }
 
-    /// Whether the producer works; false while it is being created.
+    /// Whether the producer is working; false while it is being created.
     pub fn set_publishing(&self, publishing: bool) {
         self.publishing.store(publishing, Ordering::Relaxed);
     }
@@ -131,7 +131,7 @@ impl PodHealth {
         self.kafka_seen.elapsed(now)
     }
 
-    /// There are answers, a broker is connected, and it has been so for long without one that was accepted.
+    /// There are answers to send, and a broker has been connected for long without accepting any.
     fn is_publishing_stalled(&self, now: Instant) -> bool {
         let stalled = self.answers_accepted.elapsed(now).min(self.kafka_back.elapsed(now));
         stalled > PUBLISH_STALLED && self.kafka_seen.elapsed(now) <= KAFKA_AWAY
@@ -147,12 +147,13 @@ impl PodHealth {
         self.halts.lock().unwrap_or_else(PoisonError::into_inner).insert(what.into(), why.into());
     }
 
-    /// It continues, or does not belong to this pod any more.
+    /// It continues, or no longer belongs to this pod.
     pub fn lift_halt(&self, what: &str) {
         self.halts.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
     }
 
-    /// Something a user should know though the pod is well, such as that it has no partitions; `None` once it is over.
+    /// Something a user should know although the pod is healthy, such as that it has no partitions; `None` once it is
+    /// over.
     pub fn note(&self, about: &'static str, note: Option<String>) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         match note {

@@ -6,27 +6,28 @@
 //!         offsets   queues     sessions ftp ↔ storage
 //! ```
 //!
-//! The modules in the order in which a task meets them:
+//! The modules in the order in which a task passes through them:
 //!
-//! - [`consume`] reads records on a thread of its own, and pauses partitions above the pod's budget. Deferred tasks wait in
-//!   the retry topic, and come back through it when they are due.
-//! - [`offsets`] knows which offsets of a partition are in flight and which are done, and ends their leases.
+//! - [`consume`] reads records on a thread of its own, and pauses partitions while the pod's budget is exhausted.
+//!   Deferred tasks wait in the retry topic, and are consumed again when they are due.
+//! - [`offsets`] tracks which offsets of a partition are in flight and which are done, and ends their leases.
 //! - [`lease`] is the right to answer a partition's records, until it is revoked or lost.
-//! - [`admission`] counts what the pod holds, from intake until the answer is committed.
-//! - [`task`] decodes a [`record`] into a task, or says everything that is wrong with it (called by `app::record_intake`, which
-//!   joins consume to dispatch).
+//! - [`admission`] counts the tasks that the pod holds, from intake until the answer is committed.
+//! - [`task`] decodes a [`record`] into a task, or reports everything that is wrong with it (called by
+//!   `app::record_intake`, which connects consume to dispatch).
 //! - [`dispatch`] decides which task is next on which connection, what is retried, and what waits in the retry topic.
 //! - [`batch`] knows which tasks were submitted together, and which of them are cancelled.
 //! - [`breaker`] is a connection's circuit breaker: whether its server may be tried.
-//! - [`pool`] keeps logged-in sessions, and decides who may open one; [`tunnel`] is what it knows of the route to a server
-//!   behind NAT.
-//! - [`bandwidth`] is how fast bytes may move, by connection and pod.
-//! - [`transfer`] carries out one try on one session: the file arrives under a temp name, is verified and renamed, or not at
-//!   all.
-//! - [`ftp`] is one session: commands, replies, data connections, and whether it can be used again; its `pipelining` saves
-//!   round trips.
-//! - [`storage`] is the local side: files confined beneath `base_path`, durable before they are renamed; [`digest`] hashes them.
-//! - [`outcome`] and [`failure`] say how a task ended, with the contract's codes.
+//! - [`pool`] keeps logged-in sessions, and its `accounting` decides who may open one; [`tunnel`] is the pool's view of
+//!   the route to a server behind NAT.
+//! - [`bandwidth`] limits how fast bytes may move, by connection and pod.
+//! - [`transfer`] executes one try on one session: the file arrives under a temp name, is verified and renamed, or not
+//!   at all.
+//! - [`ftp`] is one session: commands, replies, data connections; its `reply_queue` decides whether it can be used
+//!   again, its `pipelining` saves round trips.
+//! - [`storage`] is the local side: files confined beneath `base_path`, durable before they are renamed; [`digest`]
+//!   hashes them.
+//! - [`outcome`] and [`failure`] describe how a task ended, with the contract's codes.
 //! - [`publish`] sends answers and commits their tasks' offsets, in one transaction.
 //!
 //! Around them:
@@ -34,13 +35,13 @@
 //! - [`app`] creates, runs and drains all parts: the only module that knows them all.
 //! - [`config`] reads config.yaml and connections.ini, and everything that may change while the pod runs. A new option is
 //!   an entry of one of its key tables.
-//! - [`kafka`] is what all Kafka clients share; [`client`] is the commands' own one.
-//! - [`coordination`] is what pods do together: they share sessions.
-//! - [`feeds`] look at directories again and again: their new files become tasks. [`listing`] lists them, for `submit` too.
-//! - [`pods`] is what pods tell each other about themselves, for whoever looks at the pool.
+//! - [`kafka`] is shared by all Kafka clients; [`client`] is the subcommands' own Kafka client.
+//! - [`coordination`] makes pods share sessions (`max_sessions_total`).
+//! - [`feeds`] list directories repeatedly, and turn new files into tasks. [`listing`] lists them, for `submit` too.
+//! - [`pods`] is what pods announce to each other about themselves, for `watch` and the page.
 //! - [`cli`] has the subcommands.
 //! - [`sidecar`] serves page and API, and reads the pod through [`insight`]; [`health`], [`metrics`] and [`traces`] report.
-//! - `text` cuts and compares texts for people.
+//! - `text` truncates and compares texts for messages.
 //!
 //! docs/ARCHITECTURE.md has the rules and the bounds, docs/design/ one file a mechanism.
 
@@ -97,7 +98,7 @@ mod text;
 #[cfg(test)]
 mod corpus;
 
-/// What the pool adds to the rules of its log: suppaftp logs whole command lines, `PASS` included, and tasks are
+/// The pool's additions to the logging rules: suppaftp logs whole command lines, including `PASS`, and tasks are
 /// answered by the thousand.
 pub const LOG_POLICY: service_kit::logging::Policy =
     service_kit::logging::Policy { sealed: &["suppaftp"], batched: Some("ftp_pooler::task") };

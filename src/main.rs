@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use ftp_pooler::{app, cli};
 
 fn main() -> ExitCode {
-    // this program is also the step between fork and frpc
+    // this program is also the intermediate step between fork and frpc
     app::become_child_if_requested();
     match cli::parse() {
         Ok(args) => cli::run(args),

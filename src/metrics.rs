@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! declare      how a metric is declared: one line, from which field, registration and help are generated
-//! record       what the parts report: one method an event
+//! record       what the parts report: one method per event
 //! connection   one connection's series, looked up by label once and kept
 //! forget       removes the series of a removed connection
 //! snapshot     the metrics as the page shows them: by connection, summed, as JSON
@@ -172,8 +172,8 @@ struct MetricsInner {
 }
 
 impl Metrics {
-    /// Metrics of these connections, each with its series at zero. Any other name (a task may hold any) is
-    /// counted under [`UNKNOWN_CONNECTION`]. The histograms of more than [`MAX_OWN_HISTOGRAMS`] are one.
+    /// Metrics of these connections, each with its series at zero. Any other name (a task may contain any) is counted
+    /// under [`UNKNOWN_CONNECTION`]. More than [`MAX_OWN_HISTOGRAMS`] connections share their histograms.
     pub fn new<I: IntoIterator<Item: AsRef<str>>>(connections: I) -> Self {
         let names: Vec<_> = connections.into_iter().collect();
         let metrics = Metrics::with(ConnectionSeriesMap::closed(names.len()));
@@ -183,7 +183,7 @@ impl Metrics {
         metrics
     }
 
-    /// The local connections from now on.
+    /// Sets the present local connections.
     pub fn set_locals<'a>(&self, names: impl IntoIterator<Item = &'a String>) {
         let names: BTreeSet<String> = names.into_iter().cloned().collect();
         let mut locals = self.inner.locals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,17 +201,17 @@ impl Metrics {
         self.inner.connections.introduce(connection, &self.inner.series);
     }
 
-    /// The tunnel is no more: its series end.
+    /// The tunnel was removed, and its series with it.
     pub fn forget_tunnel(&self, tunnel: &str) {
         forget::tunnel(&self.inner.series, tunnel);
     }
 
-    /// The connection was removed: its series end, and the pod's totals keep what it has done.
+    /// The connection was removed, and its series with it; the pod's totals keep its numbers.
     pub fn forget_connection(&self, connection: &str) {
         self.inner.connections.forget(connection, &self.inner.series);
     }
 
-    /// All series in Prometheus' text format 0.0.4; the process's own are read now.
+    /// All series in Prometheus's text format 0.0.4; the process's own are read now.
     #[must_use]
     pub fn encode(&self) -> String {
         self.inner.process.refresh();
@@ -238,7 +238,7 @@ impl Metrics {
     }
 }
 
-/// Without a list of connections: each name counts as one when first used, up to a bound.
+/// Without a list of connections: each name is added when first used, up to a bound.
 impl Default for Metrics {
     fn default() -> Self {
         Metrics::with(ConnectionSeriesMap::open())

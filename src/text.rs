@@ -1,8 +1,9 @@
-//! Texts that people read: cut to a bound, and compared with what may have been meant; and times as all of them show it.
+//! Texts for messages: truncated to a bound, and compared with what may have been meant; and the common format of
+//! times.
 
 use jiff::Timestamp;
 
-/// Longer texts are no slip of the pen, and comparing them would cost time: some come from strangers.
+/// Longer texts are not typos, and comparing them would cost time: some are external input.
 const MAX_COMPARED_CHARS: usize = 64;
 
 /// RFC 3339 in UTC with milliseconds: `2025-01-15T10:30:00.123Z`.
@@ -10,7 +11,7 @@ pub(crate) fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// A path, or whatever a stranger has named, as messages show it: without control characters, and all else as it is.
+/// A path, or another external name, for messages: control characters are replaced, everything else is unchanged.
 pub(crate) fn shown(name: &str) -> String {
     let mut shown = String::with_capacity(name.len());
     for char in name.chars() {
@@ -22,7 +23,7 @@ pub(crate) fn shown(name: &str) -> String {
     shown
 }
 
-/// Cuts `text` to `max` bytes at most, between two characters; where it was cut it ends in `…`.
+/// Truncates `text` to at most `max` bytes at a character boundary; a truncated text ends in `…`.
 pub(crate) fn shorten(text: &mut String, max: usize) {
     const MARK: &str = "…";
     if text.len() <= max {
@@ -36,13 +37,13 @@ pub(crate) fn shorten(text: &mut String, max: usize) {
     text.push_str(mark);
 }
 
-/// The last boundary between two characters at or before `at` (the standard library has it from Rust 1.91 on).
+/// The last character boundary at or before `at` (the standard library has it from Rust 1.91 on).
 pub(crate) fn char_boundary(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }
 
-/// "Did you mean …?": the candidate that `written` is most likely a slip of, upper and lower case, `-` and `_`
-/// aside; `None` where none is near.
+/// "Did you mean …?": the candidate that `written` is most likely a typo of, ignoring case and the difference between
+/// `-` and `_`; `None` if none is near.
 pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = written.chars().take(MAX_COMPARED_CHARS + 1).count();
     if length > MAX_COMPARED_CHARS {

@@ -1,5 +1,5 @@
-//! Tunnels as the pool sees them: where one begins on this machine, and whether something comes through. What makes
-//! them is behind [`Tunnels`]: in a pod it is `app`.
+//! Tunnels from the pool's point of view: where one begins on this machine, and whether it works. Their implementation
+//! is behind [`Tunnels`]: in a pod it is in `app`.
 
 use std::any::Any;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::failure::Failure;
 
-/// Where a tunnel begins here. Connections through it keep it open, also when it has been replaced.
+/// A tunnel's local entrance. Connections through it keep it open, even when it has been replaced.
 #[derive(Clone)]
 pub struct TunnelEntrance {
     pub kind: EntranceKind,
@@ -19,10 +19,10 @@ pub struct TunnelEntrance {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntranceKind {
-    /// The server's control connections begin at this address, its data connections at the same IP address and the
-    /// port that the server says.
+    /// The server's control connections start at this address, its data connections at the same IP address and the port
+    /// that the server announces.
     Ports(SocketAddr),
-    /// A proxy listens at this address, and takes CONNECT to the server.
+    /// A proxy listens at this address, and accepts CONNECT to the server.
     Proxy(SocketAddr),
 }
 
@@ -32,7 +32,7 @@ impl TunnelEntrance {
         TunnelEntrance { kind, hold }
     }
 
-    /// How many hold it.
+    /// How many references to it exist.
     #[must_use]
     pub fn holders(&self) -> usize {
         Arc::strong_count(&self.hold)
@@ -45,17 +45,18 @@ impl fmt::Debug for TunnelEntrance {
     }
 }
 
-/// Whether a tunnel is out of order, when somebody has found that out.
+/// Resolves to a tunnel's failure, or `None` if it works.
 pub type TunnelVerdict<'a> = Pin<Box<dyn Future<Output = Option<Failure>> + Send + 'a>>;
 
 /// The tunnels that connections name in `via`.
 pub trait Tunnels: fmt::Debug + Send + Sync {
-    /// Where this tunnel begins.
+    /// This tunnel's local entrance.
     ///
     /// # Errors
     /// Why it cannot be used now.
     fn entrance(&self, tunnel: &str) -> Result<TunnelEntrance, Failure>;
 
-    /// A connection through this tunnel has failed: finds out whether the tunnel is to blame, and why, within seconds.
+    /// A connection through this tunnel has failed: determines whether the tunnel is the cause, and why, within
+    /// seconds.
     fn verdict<'a>(&'a self, tunnel: &'a str) -> TunnelVerdict<'a>;
 }

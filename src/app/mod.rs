@@ -388,8 +388,8 @@ impl StopSummary {
     }
 }
 
-/// A tunnel that goes down or comes up is known to the queues of its connections; tasks that were deferred meanwhile are
-/// read again at once.
+/// Reports a tunnel's outages to the queues of its connections; when it is connected again, tasks that were deferred meanwhile
+/// are read at once.
 fn report_tunnel_outages(tunnels: &PodTunnels, dispatcher: Dispatcher, deferred: DeferredTaskWaker) {
     tunnels.attach(move |connection, outage| match outage {
         Some(failure) => dispatcher.route_lost(connection, failure),

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! token_bucket   how many bytes may move now, or how long to wait for some: pure
-//! throttle       the limits of one timetable, shared by all transfers that they are about
+//! throttle       the limits of one timetable, shared by all transfers that it applies to
 //! ```
 //!
-//! A transfer asks before each read and write. What it does not read the server cannot send, since TCP's window is full
-//! then; and no deadline of the data connection runs while it waits here, so that it never counts as stalled.
+//! A transfer asks before each read and write. The server cannot send what is not read, since TCP's window is then
+//! full; and no deadline of the data connection runs while a transfer waits here, so that it never counts as stalled.
 
 mod throttle;
 mod token_bucket;
@@ -30,25 +30,25 @@ pub struct BandwidthLimits {
 
 struct LimitsInner {
     pod: Arc<Throttle>,
-    /// By name. One without a limit is here as well once a transfer has asked: it may get one while that runs.
+    /// By name. A connection without a limit is added once a transfer has asked: it may get a limit while that runs.
     connections: RwLock<HashMap<String, Arc<Throttle>>>,
     metrics: Metrics,
 }
 
 impl BandwidthLimits {
-    /// `pod` is what all connections may move together.
+    /// `pod` is the limit for all connections together.
     #[must_use]
     pub fn new(pod: BandwidthTimetable, metrics: Metrics) -> BandwidthLimits {
         let pod = Arc::new(Throttle::new(pod));
         BandwidthLimits { inner: Arc::new(LimitsInner { pod, connections: RwLock::default(), metrics }) }
     }
 
-    /// A connection is new, or has another limit: transfers under way have it at once.
+    /// A connection was added, or its limit has changed: running transfers get it at once.
     pub fn set(&self, connection: &FtpConnection) {
         self.throttle(&connection.name).set(connection.bandwidth.clone());
     }
 
-    /// The connection was removed; its last transfers end without a limit.
+    /// The connection was removed; its last transfers continue without a limit.
     pub fn forget(&self, connection: &str) {
         let mut connections = self.inner.connections.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(throttle) = connections.remove(connection) {
@@ -56,7 +56,7 @@ impl BandwidthLimits {
         }
     }
 
-    /// What one transfer over this connection asks.
+    /// The limits of one transfer over this connection.
     #[must_use]
     pub fn of(&self, connection: &str) -> TransferBandwidth {
         TransferBandwidth {
@@ -77,7 +77,7 @@ impl BandwidthLimits {
     }
 }
 
-/// Nothing is limited.
+/// No limits.
 impl Default for BandwidthLimits {
     fn default() -> Self {
         BandwidthLimits::new(BandwidthTimetable::default(), Metrics::default())
@@ -90,7 +90,7 @@ impl fmt::Debug for BandwidthLimits {
     }
 }
 
-/// What limits one transfer: its connection, then its pod.
+/// The throttles of one transfer: its connection's, then its pod's.
 #[derive(Debug)]
 pub struct TransferBandwidth {
     connection: String,
@@ -99,7 +99,7 @@ pub struct TransferBandwidth {
 }
 
 impl TransferBandwidth {
-    /// Waits until some of `want` bytes may move, and says how many; all of them where nothing is limited. Cancel-safe.
+    /// Waits until some of `want` bytes may move, and returns how many; all of them if there is no limit. Cancel-safe.
     pub async fn allow(&self, operation: Operation, want: usize) -> Allowance<'_> {
         let mut allowance =
             Allowance { throttles: &self.throttles, operation, taken: [0; 2], moved: 0, bytes: want };
@@ -118,25 +118,25 @@ impl TransferBandwidth {
     }
 }
 
-/// Bytes that may move now. What has not moved when this is dropped is there for others.
+/// Bytes that may move now. Those that have not moved when this is dropped are returned to the limit.
 #[derive(Debug)]
 pub struct Allowance<'a> {
     throttles: &'a [Arc<Throttle>; 2],
     operation: Operation,
-    /// Of each throttle; 0 of one without a limit.
+    /// How many were taken from each throttle; 0 from one without a limit.
     taken: [usize; 2],
     bytes: usize,
     moved: usize,
 }
 
 impl Allowance<'_> {
-    /// How many they are: at least one, unless none was wanted.
+    /// The number of bytes: at least one, unless none was wanted.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// So many have moved.
+    /// This many bytes have moved.
     pub fn spend(mut self, bytes: usize) {
         self.moved = bytes;
     }

@@ -1,4 +1,4 @@
-//! The limits of one timetable, shared by all transfers that they are about.
+//! The limits of one timetable, shared by all transfers that it applies to.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -11,15 +11,15 @@ use super::token_bucket::TokenBucket;
 use crate::config::BandwidthTimetable;
 use crate::task::Operation;
 
-/// The timetable is read again at least this often while somebody waits.
+/// The timetable is read again at least this often during a wait.
 const LOOKS_APART: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Throttle {
     timetable: RwLock<BandwidthTimetable>,
-    /// The timetable limits something at some time.
+    /// The timetable has a limit at some time.
     is_limited: AtomicBool,
-    /// There is another timetable.
+    /// The timetable was replaced.
     changed: Notify,
     upload: Gate,
     download: Gate,
@@ -28,7 +28,7 @@ pub(super) struct Throttle {
 /// One direction.
 #[derive(Debug)]
 struct Gate {
-    /// Whose turn it is to wait for bytes; the others queue for it, first come, first served.
+    /// Held by the transfer that waits for bytes; the others queue for it, first come, first served.
     turn: tokio::sync::Mutex<()>,
     bucket: Mutex<TokenBucket>,
 }
@@ -44,7 +44,7 @@ impl Throttle {
         }
     }
 
-    /// From now on this timetable holds, for those who wait as well.
+    /// Replaces the timetable, for waiting transfers as well.
     pub fn set(&self, timetable: BandwidthTimetable) {
         let is_limited = !timetable.is_unlimited();
         *self.timetable.write().unwrap_or_else(PoisonError::into_inner) = timetable;
@@ -52,12 +52,12 @@ impl Throttle {
         self.changed.notify_waiters();
     }
 
-    /// Whether there is anything to ask.
+    /// Whether there is any limit.
     pub fn is_limited(&self) -> bool {
         self.is_limited.load(Ordering::Acquire)
     }
 
-    /// Waits until some of `want` bytes may move, and takes them; `None` where there is no limit now.
+    /// Waits until some of `want` bytes may move, and takes them; `None` if there is no limit now.
     pub async fn take(&self, operation: Operation, want: usize) -> Option<usize> {
         let gate = self.gate(operation);
         let _turn = gate.turn.lock().await;
@@ -76,7 +76,7 @@ impl Throttle {
         }
     }
 
-    /// Bytes that were taken, and have not moved.
+    /// Returns bytes that were taken, but have not moved.
     pub fn give_back(&self, operation: Operation, bytes: usize) {
         if bytes > 0 {
             self.gate(operation).bucket().give_back(bytes as u64);

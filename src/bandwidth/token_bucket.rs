@@ -4,21 +4,22 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Of a second: what one read or write may take. So that transfers that share a limit take turns in short steps.
+/// How many slices a second has; one read or write takes a slice at most, so that transfers that share a limit
+/// alternate in short steps.
 const SLICES_PER_SECOND: u64 = 20;
-/// Slices that an idle bucket has saved up: enough to make up for a timer that fires late, and no burst.
+/// How many slices an idle bucket accumulates: enough to make up for a timer that fires late, but no burst.
 const SAVED_SLICES: u64 = 2;
-/// Bytes of a slice at least, where the rate allows so many a second: a byte at a time is no way to read.
+/// The minimum size of a slice in bytes, if the rate permits that many a second: reading single bytes is inefficient.
 const SMALLEST_SLICE: u64 = 512;
 
 const NANOSECONDS: u128 = 1_000_000_000;
 
-/// Bytes that may move, saved up over time.
+/// Bytes that may move, accumulated over time.
 #[derive(Debug)]
 pub(super) struct TokenBucket {
-    /// Bytes × nanoseconds of a second, so that no rate is rounded.
+    /// In bytes × nanoseconds of a second, so that no rate is rounded.
     saved: u128,
-    /// Until when they are counted.
+    /// The time up to which they are counted.
     at: Instant,
 }
 
@@ -45,18 +46,18 @@ impl TokenBucket {
         }
     }
 
-    /// Bytes that were taken, and have not moved.
+    /// Returns bytes that were taken, but have not moved.
     pub fn give_back(&mut self, bytes: u64) {
         self.saved = self.saved.saturating_add(u128::from(bytes) * NANOSECONDS);
     }
 }
 
-/// What one read or write may take.
+/// The maximum for one read or write.
 fn slice(rate: u64) -> u64 {
     (rate / SLICES_PER_SECOND).max(rate.min(SMALLEST_SLICE)).max(1)
 }
 
-/// What is saved up at most.
+/// The maximum that is accumulated.
 fn depth(rate: u64) -> u64 {
     slice(rate).saturating_mul(SAVED_SLICES)
 }

@@ -1,4 +1,4 @@
-//! The API's token: what the configuration says about it.
+//! The API's token in the configuration.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ const MIN_TOKEN_CHARS: usize = 16;
 #[derive(Clone, Debug)]
 pub struct ApiToken {
     bearer: Arc<BearerToken>,
-    /// The file that it was read from, unless its text is in the configuration.
+    /// The file that it was read from, unless it is written in the configuration.
     file: Option<String>,
 }
 
 impl ApiToken {
     /// # Errors
-    /// It cannot be sent in a header; the error does not show it.
+    /// If it cannot be sent in a header; the error does not show it.
     pub fn new(secret: SecretString) -> Result<ApiToken, &'static str> {
         Ok(ApiToken { bearer: Arc::new(BearerToken::new(secret)?), file: None })
     }
@@ -52,7 +52,7 @@ pub(super) const TEXT: FieldAccess<Config> = FieldAccess {
     },
     get: |config| match config.api_token.as_deref() {
         None => KeyValue::secret(b""),
-        // what is in a file changes with it
+        // A token in a file changes with the file.
         Some(ApiToken { file: Some(_), .. }) => KeyValue::secret(b"in a file"),
         Some(token) => KeyValue::secret(token.bearer.authorization().as_bytes()),
     },
@@ -84,7 +84,7 @@ fn checked(secret: SecretString) -> Result<ApiToken, String> {
     Ok(token)
 }
 
-/// The token as its file has it now, if it has one.
+/// Reads the token again from its file, if it has one.
 pub(super) fn reread(token: &Arc<ApiToken>, errors: &mut ErrorCollector) -> Arc<ApiToken> {
     let Some(path) = token.file.clone() else { return Arc::clone(token) };
     let read = errors.read_file(&path, MAX_SECRET_FILE_BYTES);

@@ -1,4 +1,4 @@
-//! How many bytes a second may be moved, by weekday and time: what rclone takes for `--bwlimit`.
+//! How many bytes a second may be moved, by weekday and time: the syntax of rclone's `--bwlimit`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use super::kind::{KeyValue, quoted};
 use super::settings::Config;
 use super::size;
 
-/// A limit of less would let servers take a transfer for one that hangs.
+/// With a lower limit servers would take a transfer for a hung one.
 const LOWEST: u64 = 1 << 10;
 const HIGHEST: u64 = 1 << 40;
 
-/// Entries of a timetable: one an hour of the week.
+/// The maximum number of entries in a timetable: one for each hour of the week.
 const MAX_ENTRIES: usize = 168;
 
 const MINUTES_OF_DAY: u16 = 24 * 60;
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
-/// What the keys take.
+/// The syntax of the keys.
 pub(super) const SYNTAX: &str = "a limit such as 10M or 10M:1M, or a timetable";
 
 const EXPECTED: &str = "a limit such as 512k, 10M, 10M:1M (up:down) or off, or a timetable such as `08:00,512k 18:00,off` \
@@ -34,7 +34,7 @@ pub struct BandwidthLimit {
     pub download: Option<u64>,
 }
 
-/// Which limit holds when, by the local time. Without entries nothing is limited.
+/// Which limit applies when, by local time. Without entries there is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BandwidthTimetable {
     /// As they were written.
@@ -43,18 +43,18 @@ pub struct BandwidthTimetable {
     starts: Arc<[(u16, BandwidthLimit)]>,
 }
 
-/// From this time on this limit holds.
+/// This limit applies from this time on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct TimetableEntry {
-    /// Of the week, from Monday; `None` is each day.
+    /// The day of the week, from Monday; `None` is each day.
     day: Option<u16>,
-    /// Of the day.
+    /// The minute of the day.
     minute: u16,
     limit: BandwidthLimit,
 }
 
 impl BandwidthTimetable {
-    /// Reads rclone's syntax: one limit, or `[day-]hh:mm,limit` several times.
+    /// Parses rclone's syntax: one limit, or `[day-]hh:mm,limit` several times.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -88,14 +88,15 @@ impl BandwidthTimetable {
             let days = entry.day.map_or(0..7, |day| day..day + 1);
             starts.extend(days.map(|day| (day * MINUTES_OF_DAY + entry.minute, entry.limit)));
         }
-        // Of two for one minute the later one holds, as in rclone: what is said of a day corrects what is said of all.
+        // Of two for one minute the later one applies, as in rclone: an entry for one day overrides one for all days.
         starts.reverse();
         starts.sort_by_key(|(minute, _)| *minute);
         starts.dedup_by_key(|(minute, _)| *minute);
         BandwidthTimetable { entries: entries.into(), starts: starts.into() }
     }
 
-    /// What holds at this minute of the week, which begins on Monday: what began last, be it in the week before.
+    /// The limit at this minute of the week, which begins on Monday: that of the latest entry, if necessary from the
+    /// week before.
     #[must_use]
     pub fn at(&self, minute_of_week: u16) -> BandwidthLimit {
         let begun = self.starts.partition_point(|(minute, _)| *minute <= minute_of_week);
@@ -103,7 +104,7 @@ impl BandwidthTimetable {
         latest.map_or_else(BandwidthLimit::default, |(_, limit)| *limit)
     }
 
-    /// What holds now, by the clock and time zone of this machine.
+    /// The limit now, by the clock and time zone of this machine.
     #[must_use]
     pub fn now(&self) -> BandwidthLimit {
         if let [] | [_] = &*self.entries {
@@ -115,7 +116,7 @@ impl BandwidthTimetable {
         self.at(day * MINUTES_OF_DAY + of_day)
     }
 
-    /// Whether it never limits anything.
+    /// Whether there is no limit at any time.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
         self.entries.iter().all(|entry| entry.limit == BandwidthLimit::default())
@@ -150,7 +151,7 @@ impl fmt::Display for BandwidthLimit {
     }
 }
 
-/// A rate so that it is read as the same one: bytes need their suffix here.
+/// Formats a rate so that it parses to the same value: bytes need their suffix here.
 fn shown_rate(rate: u64) -> String {
     let shown = size::show(rate);
     if shown.ends_with('i') { shown } else { format!("{shown}B") }
@@ -193,12 +194,12 @@ fn limit(text: &str) -> Result<BandwidthLimit, String> {
     }
 }
 
-/// Bytes a second, 0 where there is no limit, as rclone also writes that.
+/// Bytes a second, 0 if there is no limit, as rclone also writes it.
 fn rate(text: &str) -> Option<u64> {
     if text.eq_ignore_ascii_case("off") || text == "0" {
         return Some(0);
     }
-    // 08:00 is a time that lacks its limit, and not eight KiB up.
+    // 08:00 is a time that lacks its limit, not eight KiB up.
     if text.len() > 1 && text.starts_with('0') && !text.starts_with("0.") {
         return None;
     }

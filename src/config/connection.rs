@@ -1,4 +1,4 @@
-//! What connections.ini sets: FTP servers and local directories. The table of their keys is in `connection_keys`.
+//! The content of connections.ini: FTP servers and local directories. The table of their keys is in `connection_keys`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,13 +19,13 @@ use crate::tunnel::{EntranceKind, TunnelEntrance};
 pub struct ConfiguredConnections {
     pub ftp: BTreeMap<String, Arc<FtpConnection>>,
     pub local: BTreeMap<String, Arc<LocalConnection>>,
-    /// What connections with `via` lead through.
+    /// The tunnels that connections use with `via`.
     pub tunnels: BTreeMap<String, Arc<FrpTunnel>>,
     /// Some of them are in the file; otherwise the environment defines them all.
     pub in_file: bool,
 }
 
-/// The same struct, and a function that makes one with every field empty, for the keys to fill.
+/// Declares the struct, and a function that creates one with every field empty, for the keys to fill.
 macro_rules! with_unset {
     ($(#[$attribute:meta])* pub struct $name:ident {
         $($(#[$field_attribute:meta])* pub $field:ident: $type:ty,)*
@@ -68,11 +68,11 @@ with_unset! {
         pub disable_epsv: bool,
         /// Do not send OPTS UTF8 ON (rclone's key).
         pub disable_utf8: bool,
-        /// Of names on the server; `None` is UTF-8.
+        /// The charset of names on the server; `None` is UTF-8.
         pub charset: Option<&'static encoding_rs::Encoding>,
         /// The offset of the server's clock from UTC; `None` if it is to be learned.
         pub time_offset: Option<jiff::tz::Offset>,
-        /// What is replaced in names on the server; `None` is nothing (rclone's key).
+        /// The characters replaced in names on the server; `None` is none (rclone's key).
         pub encoding: Option<NameEncoding>,
         /// Set times by MDTM, and by nothing else (rclone's key).
         pub writing_mdtm: bool,
@@ -81,19 +81,19 @@ with_unset! {
         pub idle_timeout: Option<Duration>,
         pub rename_over: RenameOver,
         pub upload: UploadMode,
-        /// Nothing is asked about a file that was uploaded (rclone's key).
+        /// Nothing is checked about an uploaded file (rclone's key).
         pub no_check_upload: bool,
-        /// What a temp file's name on the server begins with, and ends with.
+        /// The prefix and suffix of a temp file's name on the server.
         pub temp_prefix: String,
         pub temp_suffix: String,
-        /// The directory in which files have their temp names; `None` is the file's own.
+        /// The directory of temp files; `None` is the file's own.
         pub temp_dir: Option<String>,
         pub change_directory: ChangeDirectory,
         /// An interrupted transfer continues where it stopped.
         pub resume: bool,
         /// In bytes.
         pub max_file_size: u64,
-        /// How many bytes a second all its sessions may move, when (rclone's `--bwlimit`).
+        /// How many bytes a second all its sessions may move, and when (rclone's `--bwlimit`).
         pub bandwidth: BandwidthTimetable,
         pub min_rate: MinRate,
         pub timeouts: SessionTimeouts,
@@ -103,7 +103,7 @@ with_unset! {
 impl Default for FtpConnection {
     /// A connection to nowhere, with every key's default.
     fn default() -> Self {
-        // the default of max_sessions is a setting of the pool; this is that one's
+        // the default of max_sessions is a setting of the pool; this is the default of that setting
         let mut connection = FtpConnection { max_sessions: 10, ..FtpConnection::unset() };
         set_defaults(FTP_KEYS, &mut connection);
         connection
@@ -111,8 +111,8 @@ impl Default for FtpConnection {
 }
 
 impl FtpConnection {
-    /// A remote path as it is sent to the server: encoded, and under `path_root` where there is one, absolute paths
-    /// too. `None` if it would lead up: decoding a task lets no such path through, but an encoding may make one.
+    /// A remote path as it is sent to the server: encoded, and under `path_root` if there is one, including absolute
+    /// paths. `None` if it would lead up: a decoded task contains no such path, but an encoding may create one.
     #[must_use]
     pub fn on_server(&self, path: &str) -> Option<String> {
         let encoded = self.encoding.map(|encoding| encoding.on_server(path));
@@ -136,7 +136,7 @@ impl FtpConnection {
         }
     }
 
-    /// The usual name of what may be a temp file on the server.
+    /// The usual name of a possible temp file on the server.
     #[must_use]
     pub fn usual_temp_name(&self, on_server: &str) -> Option<String> {
         let core =
@@ -144,7 +144,7 @@ impl FtpConnection {
         Some(format!("{TEMP_PREFIX}{core}{TEMP_SUFFIX}"))
     }
 
-    /// The same connection, opened where the tunnel to its server begins.
+    /// The same connection, opened through the entrance of the tunnel to its server.
     #[must_use]
     pub fn entering(&self, entrance: TunnelEntrance) -> FtpConnection {
         let mut entering = self.clone();
@@ -156,14 +156,14 @@ impl FtpConnection {
         entering
     }
 
-    /// Why a file of this many bytes is not transferred, if that is so.
+    /// Why a file of this size is not transferred, if so.
     #[must_use]
     pub fn too_large(&self, bytes: u64) -> Option<String> {
         let most = self.max_file_size;
         (bytes > most).then(|| format!("{bytes} bytes are more than max_file_size allows, {most}"))
     }
 
-    /// Whether the same path names the same file on both, as far as their keys say.
+    /// Whether the same path names the same file on both, according to their keys.
     #[must_use]
     pub fn has_the_files_of(&self, other: &FtpConnection) -> bool {
         FTP_KEYS.iter().filter(|key| key.selects_files).all(|key| key.is_same(self, other))
@@ -178,7 +178,7 @@ impl PartialEq for FtpConnection {
 
 impl Eq for FtpConnection {}
 
-/// What an upload does where the server does not rename over an existing file.
+/// What an upload does if the server does not rename over an existing file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RenameOver {
     /// RNTO replaces the file in one step.
@@ -201,17 +201,17 @@ pub enum UploadMode {
 /// Whether a file's directory is made the current one before a command names the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ChangeDirectory {
-    /// Where the server refuses a path, and not the same file's name in its directory.
+    /// If the server refuses a path, but not the same file's name in its directory.
     #[default]
     WhenRefused,
     Always,
 }
 
-/// What the names of temp files begin and end with, unless a connection says otherwise.
+/// The default prefix and suffix of temp files' names.
 pub const TEMP_PREFIX: &str = ".ftp-pooler-";
 pub const TEMP_SUFFIX: &str = ".tmp";
 
-/// The lowest acceptable rate of a data connection, so that a server which trickles does not hold a session for ever.
+/// The lowest acceptable rate of a data connection, so that a server which trickles does not occupy a session for ever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MinRate {
     /// 0 accepts any rate.
@@ -220,7 +220,7 @@ pub struct MinRate {
     pub window: Duration,
 }
 
-/// The deadlines of one session. Each wait has one of these.
+/// The deadlines of one session. One of them applies to each wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionTimeouts {
     /// TCP connect, control and data.
@@ -242,7 +242,7 @@ pub struct SessionTimeouts {
 }
 
 impl SessionTimeouts {
-    /// The same for every wait.
+    /// The same deadline for every wait.
     #[must_use]
     pub const fn all(wait: Duration) -> SessionTimeouts {
         SessionTimeouts {

@@ -1,4 +1,4 @@
-//! The table of the keys of connections.ini, and rclone's keys that this version does not have.
+//! The table of the keys of connections.ini, and rclone's keys that this version does not support.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use super::time_offset::TIME_OFFSET;
 use super::tls::{self, MAX_CA_BYTES};
 use super::{bandwidth, network, password};
 
-/// A wait must end, and soon enough that somebody notices.
+/// A wait must end soon enough for an operator to notice.
 const WAIT: KeyKind = KeyKind::Time { min: Duration::from_millis(1), max: Duration::from_secs(3_600) };
 const DAY: Duration = Duration::from_secs(86_400);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The password: as it is, obscured as rclone does it, or in a file of its own.
+/// The password: in plain text, obscured as by rclone, or in a separate file.
 const PASSWORD: KeyGroup = KeyGroup {
     keys: &["pass", "obscured_pass", "pass_file"],
     missing: Some("is missing; expected pass, obscured_pass or pass_file (for an anonymous server any pass)"),
@@ -221,7 +221,7 @@ pub(super) const LOCAL_KEYS: &[ConfigKey<LocalConnection>] = &[
         "The directory under which all local paths lie; it must exist. One file system that all pods share."),
 ];
 
-/// The charset that a label means; UTF-8 is `None`.
+/// The charset of a label; UTF-8 is `None`.
 const CHARSET: FieldAccess<FtpConnection> = FieldAccess {
     set: |ftp, value| {
         ftp.charset = Some(charset(&value.into_text())?).filter(|charset| *charset != encoding_rs::UTF_8);
@@ -247,7 +247,7 @@ const ENCODING: FieldAccess<FtpConnection> = FieldAccess {
     get: |ftp| ftp.encoding.map_or(KeyValue::Unset, |encoding| KeyValue::Text(encoding.names())),
 };
 
-/// A directory on the server, without the slashes at its end. Servers on Windows take `\` for one as well.
+/// A directory on the server, without trailing slashes. Servers on Windows treat `\` as one as well.
 fn server_directory(value: KeyValue) -> Result<Option<String>, String> {
     let directory = value.into_text();
     if directory.split(['/', '\\']).any(|component| component == "..") {
@@ -262,7 +262,7 @@ const PATH_ROOT: FieldAccess<FtpConnection> = FieldAccess {
     get: |ftp| ftp.path_root.load(),
 };
 
-/// A part of a file's name: no slash, and nothing that no command can send.
+/// A part of a file's name: no slash, and nothing that a command cannot contain.
 fn name_part(value: KeyValue, expected: &str) -> Result<String, String> {
     let text = value.into_text();
     if text.len() > MAX_TEMP_NAME_PART
@@ -308,7 +308,7 @@ const CONCURRENCY: FieldAccess<FtpConnection> = FieldAccess {
     get: |_| KeyValue::ShownByAnother,
 };
 
-/// rclone waits twice when a transfer ends, and has a key for each; here it is one wait.
+/// rclone waits twice at the end of a transfer, and has a key for each; here it is one wait.
 const SHUT_TIMEOUT: FieldAccess<FtpConnection> = FieldAccess {
     set: |ftp, value| {
         let mut shut = Duration::ZERO;
@@ -332,7 +332,7 @@ impl KeyField for RenameOver {
     fn store(&mut self, value: KeyValue) {
         *self = match value.into_text().as_str() {
             "delete_first" => RenameOver::DeleteFirst,
-            _ => RenameOver::Auto, // the key's kind lets nothing else through
+            _ => RenameOver::Auto, // the key's kind accepts nothing else
         };
     }
 

@@ -1,4 +1,4 @@
-//! The sections of connections.ini, overridden and added to by the environment, as typed connections.
+//! The sections of connections.ini, overridden and extended by the environment, as typed connections.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,27 +24,27 @@ use crate::text::nearest;
 
 /// `max_sessions_total`.
 pub(super) const TOTAL: &str = "max_sessions_total";
-/// What is wrong with it where `kafka.delivery` is `at_least_once`.
+/// The error if `kafka.delivery` is `at_least_once`.
 pub(super) const TOTAL_NEEDS_TRANSACTIONS: &str = "needs brokers with transactions, by which the pods share the sessions: expected 0, or kafka.delivery exactly_once";
 
-/// OpenSSL forgets a TLS session 300 s after it was made, and then no data connection can resume it.
+/// OpenSSL forgets a TLS session 300 s after it was created; after that no data connection can resume it.
 const TLS_SESSION_AGE: Duration = Duration::from_secs(270);
 
-/// `close_timeout` with `via`: 20 MB of an upload may lie in the tunnel when its last byte is written.
+/// `close_timeout` with `via`: 20 MB of an upload may still be in the tunnel when its last byte is written.
 const TUNNEL_CLOSE: Duration = Duration::from_secs(600);
-/// `stall_timeout` with `via`: frp gives way for 3 MiB at a time, which a slow server takes long to read.
+/// `stall_timeout` with `via`: frp's flow control works in steps of 3 MiB, which a slow server takes long to read.
 const TUNNEL_STALL: Duration = Duration::from_secs(300);
 
-/// Where connections.ini is and what it says; `None` if it does not exist.
+/// The path of connections.ini and its content; `None` if it does not exist.
 pub(super) struct ConnectionsFile<'a> {
     pub path: &'a str,
     pub text: Option<&'a str>,
-    /// When it was last read: then it must still have some, whatever the environment adds. A file that is truncated, or
-    /// that a mount shows empty for a moment, must not remove them all.
+    /// It had connections when it was last read: then it must still have some, whatever the environment adds. A file
+    /// that is truncated, or that a mount shows empty for a moment, must not remove them all.
     pub had_connections: bool,
 }
 
-/// What each source says about connections, to be merged.
+/// The connections' values in each source, to be merged.
 pub(super) struct ConnectionSources {
     pub defaults: ConfigTree,
     pub file: ConfigTree,
@@ -55,7 +55,7 @@ pub(super) struct ConnectionSources {
     hints: BTreeMap<String, String>,
 }
 
-/// What typed connections need beside their own keys.
+/// What typed connections need besides their own keys.
 pub(super) struct ConnectionContext<'a> {
     /// The path of connections.ini, for errors.
     pub path: &'a str,
@@ -69,7 +69,7 @@ pub(super) struct ConnectionContext<'a> {
 }
 
 impl<'a> ConnectionContext<'a> {
-    /// Without a config.yaml.
+    /// For use without a config.yaml.
     pub fn alone(path: &'a str, max_sessions: usize, files: &'a FilesInUse) -> Self {
         let delivery = DeliveryGuarantee::default();
         ConnectionContext { path, max_sessions, max_sessions_total: None, delivery, files }
@@ -114,7 +114,7 @@ pub(super) fn collect(
 }
 
 impl ConnectionSources {
-    /// A variable means the section whose name it has, or a new connection.
+    /// A variable refers to the section of its name, or defines a new connection.
     fn add(&mut self, variable: ConnectionVariable, errors: &mut ErrorCollector) {
         let ConnectionVariable { name, key, value } = variable;
         let mut matches = self.lines.keys().filter(|known| normalized(known) == name);
@@ -170,7 +170,7 @@ impl ConnectionSources {
     }
 }
 
-/// What a section is.
+/// The type of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SectionType {
     Ftp,
@@ -178,7 +178,7 @@ enum SectionType {
     Frp,
 }
 
-/// What each section is, as far as it says so: a connection names another section in `via`.
+/// The type of each section, if it has a valid one: a connection refers to another section in `via`.
 struct SectionTypes(BTreeMap<String, SectionType>);
 
 impl SectionTypes {
@@ -187,7 +187,7 @@ impl SectionTypes {
         SectionTypes(merged.iter().filter_map(|(name, values)| Some((name.clone(), kind(values)?))).collect())
     }
 
-    /// What is wrong with this name in `via`.
+    /// The error in this value of `via`, if any.
     fn mistake(&self, via: &str) -> Option<String> {
         match self.0.get(via) {
             Some(SectionType::Frp) => None,
@@ -202,7 +202,7 @@ impl SectionTypes {
         }
     }
 
-    /// Who uses a connection's secrets uses those of its tunnel.
+    /// A user of a connection's secrets also uses those of its tunnel.
     fn with_tunnels(files: &FilesInUse, merged: &BTreeMap<String, BTreeMap<String, Value>>) -> FilesInUse {
         let FilesInUse::Secrets { connections, api_token } = files else { return files.clone() };
         let via = |name: &String| match &merged.get(name)?.get(VIA)?.kind {
@@ -290,7 +290,7 @@ fn ftp(
     ftp
 }
 
-/// What does not go together with a tunnel, and what is another default there.
+/// Checks which options cannot be combined with a tunnel, and sets the defaults that differ with one.
 fn through_tunnel(
     ftp: &mut FtpConnection,
     reader: &mut SectionReader<'_>,
@@ -325,7 +325,7 @@ fn through_tunnel(
     }
 }
 
-/// rclone's keys that this version does not have: fine if they change nothing here, otherwise an error.
+/// rclone's keys that this version does not support: accepted if they change nothing here, otherwise an error.
 fn take_rclone_only(reader: &mut SectionReader<'_>) {
     for key in RCLONE_ONLY_KEYS {
         let Some(value) = reader.values.remove(key.name) else { continue };

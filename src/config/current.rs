@@ -1,5 +1,4 @@
-//! The configuration that holds now: one snapshot, replaced as a whole, and what came of the last time that the files
-//! were read.
+//! The configuration in force: one snapshot, replaced as a whole, and the result of the last reload.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -8,20 +7,20 @@ use jiff::Timestamp;
 
 use super::Config;
 
-/// Shared by all who must know what holds now. Neither lock is ever held for longer than a copy takes.
+/// Shared by all parts that need the configuration in force. Neither lock is held for longer than a copy takes.
 pub struct CurrentConfig {
     config: RwLock<Arc<Config>>,
     last: Mutex<LastReload>,
 }
 
-/// What came of reading the files again.
+/// The result of a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReloadResult {
-    /// What they say holds now; so it is at the start.
+    /// The files' content is in force now; also the initial state.
     Applied,
-    /// They say what holds already.
+    /// The files' content was in force already.
     Unchanged,
-    /// They are wrong, and nothing has changed.
+    /// The files have errors, and nothing has changed.
     Refused,
 }
 
@@ -40,19 +39,19 @@ impl ReloadResult {
     }
 }
 
-/// The last time that the files were read with a result.
+/// The last reload that had a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastReload {
     pub result: ReloadResult,
     pub at: Timestamp,
-    /// Of a refusal: every mistake with its file, line and key, a line each. No secret is in it.
+    /// If rejected: every error with its file, line and key, one per line. It contains no secret.
     pub reason: Option<String>,
-    /// When what holds now was read.
+    /// When the configuration in force was read.
     pub in_force_since: Timestamp,
 }
 
 impl LastReload {
-    /// What was read at the start holds.
+    /// The configuration read at the start is in force.
     #[must_use]
     pub fn at_the_start() -> Self {
         let now = Timestamp::now();
@@ -61,14 +60,14 @@ impl LastReload {
 }
 
 impl CurrentConfig {
-    /// As it was read at the start.
+    /// The state at the start.
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
         let last = LastReload::at_the_start();
         Arc::new(CurrentConfig { config: RwLock::new(Arc::new(config)), last: Mutex::new(last) })
     }
 
-    /// What holds now. Whoever keeps it goes on with what held when they asked.
+    /// The configuration in force. A caller that keeps it continues to use this snapshot.
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
@@ -79,18 +78,18 @@ impl CurrentConfig {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on this holds.
+    /// Puts this configuration into force.
     pub fn apply(&self, config: Config) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         self.note(ReloadResult::Applied, None);
     }
 
-    /// The files say what holds already.
+    /// The files' content is in force already.
     pub fn unchanged(&self) {
         self.note(ReloadResult::Unchanged, None);
     }
 
-    /// The files are wrong. False where that is known: the last time had the same reason.
+    /// The files have errors. Returns false if that is known: the last time had the same reason.
     pub fn refuse(&self, reason: &str) -> bool {
         let is_known = self.last_reload().reason.is_some_and(|known| known == reason);
         self.note(ReloadResult::Refused, Some(reason.to_owned()));

@@ -1,5 +1,5 @@
-//! What differs between two configurations: values, by the key tables. Comments, the order of sections and keys, and
-//! the way in which a value is written make no difference.
+//! The differences between two configurations: of values, by the key tables. Comments, the order of sections and keys,
+//! and the notation of a value make no difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use super::settings::{Config, PROPERTIES, SETTINGS};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionChange {
     Added,
-    /// Its sessions are useless now.
+    /// Its open sessions can no longer be used.
     Changed,
     /// How many sessions there may be, and how long they may be idle: open ones are kept.
     Limits,
     Removed,
 }
 
-/// What differs, by the connections' names.
+/// The differences, by connection name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigDiff {
-    /// The API's token has another value.
+    /// The API's token has changed.
     pub token: bool,
     pub ftp: BTreeMap<String, ConnectionChange>,
     pub local: BTreeMap<String, ConnectionChange>,
@@ -49,7 +49,7 @@ impl ConfigDiff {
 }
 
 impl Config {
-    /// What differs of that which may change while a pod runs.
+    /// The differences in everything that may change while a pod runs.
     #[must_use]
     pub fn changes_to(&self, new: &Config) -> ConfigDiff {
         let token = match (&self.api_token, &new.api_token) {
@@ -67,7 +67,7 @@ impl Config {
 }
 
 impl ConfiguredConnections {
-    /// How the connections differ.
+    /// The differences between the connections.
     #[must_use]
     pub fn changes_to(&self, new: &ConfiguredConnections) -> ConfigDiff {
         ConfigDiff {
@@ -108,7 +108,7 @@ impl FtpConnection {
 }
 
 impl Config {
-    /// The keys of config.yaml that have another value in `new`, by name, without the values.
+    /// The names of the keys of config.yaml that have another value in `new`, without the values.
     #[must_use]
     pub fn differing_keys(&self, new: &Config) -> Vec<String> {
         let keys = SETTINGS.iter().filter(|key| !key.is_same(self, new)).map(|key| key.path.to_owned());

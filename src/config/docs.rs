@@ -1,4 +1,4 @@
-//! docs/CONFIGURATION.md, from the same tables that the configuration is read with.
+//! Generates docs/CONFIGURATION.md from the tables by which the configuration is read.
 
 use std::fmt::Write;
 

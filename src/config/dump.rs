@@ -44,7 +44,7 @@ impl Config {
     }
 }
 
-/// Lines of YAML, two blanks a level.
+/// Lines of YAML, indented by two blanks per level.
 #[derive(Default)]
 struct YamlWriter {
     out: String,
@@ -83,7 +83,7 @@ impl YamlWriter {
         self.depth -= 1;
     }
 
-    /// A list; what is not set is left out.
+    /// A list; unset values are omitted.
     fn feeds(&mut self, config: &Config) {
         self.depth = 0;
         if config.feeds.is_empty() {
@@ -134,12 +134,12 @@ impl YamlWriter {
     }
 }
 
-/// For keys that say `seconds`: a plain number where it is a whole one.
+/// For keys in seconds: a plain number if it is a whole one.
 fn seconds(time: Duration) -> String {
     if time.subsec_nanos() == 0 { time.as_secs().to_string() } else { duration::show(time) }
 }
 
-/// A text as it can stand in YAML: plain where nothing could read it as something else, else in quotes.
+/// A text in YAML: plain if it cannot be misread, otherwise in quotes.
 fn scalar(text: &str) -> String {
     let is_word = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
@@ -149,7 +149,7 @@ fn scalar(text: &str) -> String {
     if is_word && !means_more { text.to_owned() } else { quoted(text) }
 }
 
-/// JSON's quotes are YAML's, too.
+/// JSON's quoting is valid in YAML, too.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

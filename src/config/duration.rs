@@ -16,10 +16,10 @@ const UNITS: [(&str, u128); 9] = [
     ("w", 604_800_000_000_000),
 ];
 
-/// Digits of a number at most: with the largest unit the product stays far below `u128::MAX`.
+/// The maximum number of digits: with the largest unit the product stays far below `u128::MAX`.
 const MAX_DIGITS: usize = 18;
 
-/// Reads `1m30s`, `1.5h`, `300ms`; a number without a unit is seconds, as rclone has it.
+/// Parses `1m30s`, `1.5h`, `300ms`; a number without a unit is seconds, as in rclone.
 ///
 /// # Errors
 /// `None`: not a duration, or too large for one.
@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> Option<Duration> {
     if text.is_empty() { None } else { from_nanos(nanos) }
 }
 
-/// Writes a duration so that [`parse`] reads the same one: `1m30s`, `300ms`, `0s`.
+/// Formats a duration so that [`parse`] returns the same one: `1m30s`, `300ms`, `0s`.
 pub fn show(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     let mut shown = String::new();

@@ -1,10 +1,10 @@
-//! rclone's `encoding`: characters that a server does not take in names, and what stands for them there.
+//! rclone's `encoding`: characters that a server does not accept in names, and their replacements there.
 //!
-//! The meaning is that of rclone's `lib/encoder`: names are in its standard form (`␡` for DEL, `／` for a slash
-//! within a name), and each class of characters that is named in the value is replaced: printable ones by their
+//! The meaning is that of rclone's `lib/encoder`: names are in its standard form (`␡` for DEL, `／` for a slash within a
+//! name), and each class of characters named in the value is replaced: printable ones by their
 //! fullwidth form, control characters by their symbols. `‛` marks what was such a character before.
 
-/// Stands before a character that would be taken for another's replacement.
+/// Precedes a character that would be taken for another's replacement.
 const QUOTE: char = '‛';
 
 const RAW: u32 = 1;
@@ -20,7 +20,7 @@ const DOT: u32 = 1 << 25;
 /// CR, LF, HT and VT.
 const BLANKS: &[char] = &['\t', '\n', '\u{b}', '\r'];
 
-/// Names, their bits, and the characters that are replaced wherever they stand; the bits are rclone's, too.
+/// Names, their bits, and the characters that are replaced everywhere; the bits are rclone's, too.
 const CLASSES: &[(&str, u32, &[char])] = &[
     ("None", 0, &[]),
     ("Raw", RAW, &[]),
@@ -47,31 +47,31 @@ const CLASSES: &[(&str, u32, &[char])] = &[
     ("RightSpace", RIGHT_SPACE, &[]),
     ("RightPeriod", RIGHT_PERIOD, &[]),
     ("RightCrLfHtVt", RIGHT_BLANKS, &[]),
-    // A path of ours is UTF-8.
+    // Our paths are UTF-8.
     ("InvalidUtf8", 1 << 24, &[]),
     ("Dot", DOT, &[]),
     ("SquareBracket", 1 << 26, &['[', ']']),
     ("Semicolon", 1 << 27, &[';']),
 ];
 
-/// All control characters but DEL.
+/// All control characters except DEL.
 const CTL: u32 = 1 << 16;
 
-/// rclone's own form of a name, in which its users write them: Slash, Del, Ctl, Dot.
+/// rclone's own form of a name, which its users write: Slash, Del, Ctl, Dot.
 const STANDARD: NameEncoding = NameEncoding(1 << 1 | 1 << 15 | CTL | DOT);
 
 const LEFT: &[(u32, &[char])] =
     &[(LEFT_SPACE, &[' ']), (LEFT_PERIOD, &['.']), (LEFT_TILDE, &['~']), (LEFT_BLANKS, BLANKS)];
 const RIGHT: &[(u32, &[char])] = &[(RIGHT_SPACE, &[' ']), (RIGHT_PERIOD, &['.']), (RIGHT_BLANKS, BLANKS)];
 
-/// A set of classes of characters.
+/// A set of character classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameEncoding(u32);
 
 impl std::str::FromStr for NameEncoding {
     type Err = String;
 
-    /// Reads names of classes with commas, or their bits as a number.
+    /// Parses class names separated by commas, or their bits as a number.
     fn from_str(text: &str) -> Result<NameEncoding, String> {
         NameEncoding::parse(text)
     }
@@ -102,8 +102,8 @@ impl NameEncoding {
         if names.is_empty() { "None".to_owned() } else { names.join(",") }
     }
 
-    /// A path as it is named on the server. What a name has of `／` may part it there, and of `．．` may lead up,
-    /// where the classes do not say otherwise.
+    /// A path as it is named on the server. A `／` in a name may split it there, and `．．` may lead up, unless the
+    /// classes prevent it.
     #[must_use]
     pub fn on_server(self, path: &str) -> String {
         if self == STANDARD {
@@ -113,12 +113,12 @@ impl NameEncoding {
         names.join("/")
     }
 
-    /// A name that the server listed, as a task says it: what [`Encoding::on_server`] makes the server's again.
+    /// A name that the server listed, as a task writes it: [`Encoding::on_server`] reverses this.
     pub fn from_server(self, name: &str) -> String {
         if self == STANDARD { name.to_owned() } else { STANDARD.encode(&self.decode_whole(name)) }
     }
 
-    /// [`Encoding::decode`], and what stands for a character only where a name begins or ends.
+    /// [`Encoding::decode`], including replacements that apply only at the start or end of a name.
     fn decode_whole(self, name: &str) -> String {
         if self.has(DOT) && ["．", "．．", "‛．", "‛．‛．"].contains(&name) {
             return self.decode(name);
@@ -133,7 +133,7 @@ impl NameEncoding {
             [QUOTE, c, ..] if edge(LEFT, *c).is_some() => characters.drain(..2).next_back(),
             _ => None,
         };
-        // Quotes in pairs are quotes; one that is left over belongs to what comes after it.
+        // Quotes in pairs are quotes; an odd one belongs to what follows it.
         let quotes = characters.iter().rev().skip(1).take_while(|c| **c == QUOTE).count();
         let last = match characters.last().copied() {
             Some(c) if edge(RIGHT, c).is_some() => {
@@ -155,7 +155,7 @@ impl NameEncoding {
         self.0 & bits != 0
     }
 
-    /// Whether `c` is replaced wherever it stands. NUL always is.
+    /// Whether `c` is replaced everywhere. NUL always is.
     fn replaces(self, c: char) -> bool {
         match c {
             '\0' => true,
@@ -199,7 +199,7 @@ impl NameEncoding {
         }
     }
 
-    /// What stands for the first or last character; `None` where the edge means nothing for it.
+    /// The replacement of the first or last character; `None` if it needs none there.
     fn at_edge(self, edge: &[(u32, &[char])], c: char) -> Option<String> {
         edge.iter().filter(|(bits, _)| self.has(*bits)).find_map(|(_, characters)| {
             characters.iter().find_map(|of| match edge_replacement(*of) {
@@ -220,7 +220,7 @@ impl NameEncoding {
         }
     }
 
-    /// What stands for a character wherever it is.
+    /// Decodes replacements that apply everywhere.
     fn decode_characters(self, name: &str) -> String {
         let mut out = String::with_capacity(name.len());
         let mut quoted = false;
@@ -285,7 +285,7 @@ mod tests {
             (FTP, "/a/b c.txt", "/a/b c.txt"),
             (FTP, "dir /file ", "dir␠/file␠"),
             (FTP, "a\u{7f}b\u{1b}c\td", "a␡b␛c␉d"),
-            // In rclone's standard form these are the same names.
+            // In rclone's standard form these names are identical.
             (FTP, "a␡b␛c", "a␡b␛c"),
             (FTP, "one／name", "one／name"),
             (FTP, "‛␡", "‛␡"),
@@ -355,7 +355,7 @@ mod tests {
 
         #[test]
         fn different_names_stay_different(mask in 0_u32..1 << 28, one in "[a\\t /*:␡‛＊．. ␠]{1,6}", other in "[a\\t /*:␡‛＊．. ␠]{1,6}") {
-            // Together with these rclone's Dot makes one of `..` and `.．`.
+            // Together with these, rclone's Dot makes `..` and `.．` identical.
             let dots = if mask & (LEFT_PERIOD | RIGHT_PERIOD) == 0 { 0 } else { DOT };
             let encoding = NameEncoding(mask & !RAW & !dots);
             let (one, other) = (one.replace('/', ""), other.replace('/', ""));

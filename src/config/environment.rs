@@ -1,7 +1,7 @@
-//! The environment's variables: `FTP_POOLER__KAFKA__CONSUMER_GROUP=…` overrides `kafka.consumer_group`.
+//! Environment variables: `FTP_POOLER__KAFKA__CONSUMER_GROUP=…` overrides `kafka.consumer_group`.
 //!
-//! Variables with a single underscore behind `FTP_POOLER` are not ours: Kubernetes sets `FTP_POOLER_PORT`,
-//! `FTP_POOLER_SERVICE_HOST` and their like for a service named `ftp-pooler`.
+//! Variables with a single underscore after `FTP_POOLER` are not ours: Kubernetes sets `FTP_POOLER_PORT`,
+//! `FTP_POOLER_SERVICE_HOST` and similar ones for a service named `ftp-pooler`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,19 +12,19 @@ use super::errors::{ErrorCollector, SourceLocation};
 use super::settings::PROPERTIES;
 use super::tree::ValueOrigin;
 
-/// What our variables begin with, in any case.
+/// The prefix of our variables, in upper or lower case.
 pub const PREFIX: &str = "FTP_POOLER__";
 
 /// Between the parts of a key.
 const SEPARATOR: &str = "__";
 
-/// librdkafka's properties whose name has an underscore; everywhere else it stands for a dot.
+/// librdkafka's properties whose name has an underscore; in all others it stands for a dot.
 const UNDERSCORED_PROPERTIES: [&str; 1] = ["log_level"];
 
 /// The values of our variables.
 #[derive(Default)]
 pub(super) struct EnvironmentValues {
-    /// Keys of config.yaml, flat as `yaml::read` has them.
+    /// Keys of config.yaml, flat as from `yaml::read`.
     pub settings: BTreeMap<String, Value>,
     /// Keys of connections.
     pub connections: Vec<ConnectionVariable>,
@@ -32,13 +32,13 @@ pub(super) struct EnvironmentValues {
 
 /// `FTP_POOLER__CONNECTIONS__<name>__<key>`.
 pub(super) struct ConnectionVariable {
-    /// The connection's name as the variable has it, in lower case, other characters as `_`.
+    /// The connection's name as written in the variable, in lower case, with other characters as `_`.
     pub name: String,
     pub key: String,
     pub value: Value,
 }
 
-/// Takes our variables out of the process's.
+/// Selects our variables from the process's.
 pub(super) fn read(variables: &[(OsString, OsString)], errors: &mut ErrorCollector) -> EnvironmentValues {
     let mut environment = EnvironmentValues::default();
     let mut seen = BTreeMap::new();
@@ -68,7 +68,7 @@ pub fn connection_variable(connection: &str, key: &str) -> String {
     format!("{PREFIX}CONNECTIONS__{}__{key}", normalized(connection)).to_ascii_uppercase()
 }
 
-/// A connection's name as it stands in a variable, in lower case.
+/// A connection's name as written in a variable, in lower case.
 pub(super) fn normalized(connection: &str) -> String {
     connection.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
 }

@@ -1,18 +1,18 @@
-//! Every error in the configuration, found in one go. No message repeats a secret.
+//! Collects every error in the configuration in one pass. No message repeats a secret.
 
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// What is wrong with the configuration, a line each; never empty.
+/// The errors in the configuration, one per line; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     errors: Vec<ConfigError>,
 }
 
 impl ConfigErrors {
-    /// In the order in which a reader finds them: config.yaml, connections.ini, environment, by line.
+    /// In the order of config.yaml, connections.ini, environment, and by line.
     #[must_use]
     pub fn errors(&self) -> &[ConfigError] {
         &self.errors
@@ -33,23 +33,23 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// One error: where, at which key, what, and what would be right.
+/// One error: its location, its key, the problem, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     pub location: SourceLocation,
-    /// The key (`kafka.input_topic`, `[remote-ftp] port`) or the variable; empty where the whole file is meant.
+    /// The key (`kafka.input_topic`, `[remote-ftp] port`) or the variable; empty if the error concerns the whole file.
     pub key: String,
     pub problem: String,
 }
 
 impl fmt::Display for ConfigError {
-    /// `file:line: key: problem`, which editors and terminals make a link of.
+    /// `file:line: key: problem`, which editors and terminals turn into a link.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.location)?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        // A file's text may hold anything; a message is one line.
+        // A file may contain any text; a message is one line.
         let problem: String = self.problem.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         f.write_str(&problem)
     }
@@ -65,7 +65,7 @@ impl fmt::Display for SourceLocation {
     }
 }
 
-/// Where an error is.
+/// The location of an error.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SourceLocation {
     /// Lines are counted from 1.
@@ -76,7 +76,7 @@ pub enum SourceLocation {
     Environment,
 }
 
-/// Collects errors while the configuration is read, and which files it is read from.
+/// Collects errors while the configuration is read, and the files it is read from.
 #[derive(Debug, Default)]
 pub(super) struct ErrorCollector {
     found: Vec<ConfigError>,
@@ -92,12 +92,12 @@ impl ErrorCollector {
         self.add(SourceLocation::File { path: path.to_owned(), line }, "", problem);
     }
 
-    /// This file is read, or should have been: what is wrong may be put right by a change of it.
+    /// This file is read, or should have been: a change of it may correct an error.
     pub fn reads(&mut self, file: &Path) {
         self.files.push(file.to_owned());
     }
 
-    /// The content of a file that a key names. The error says why there is none.
+    /// The content of a file that a key names. The error says why it cannot be read.
     pub fn read_file(&mut self, path: &str, max_bytes: u64) -> Result<Vec<u8>, String> {
         self.reads(Path::new(path));
         let mut content = Vec::new();
@@ -110,7 +110,7 @@ impl ErrorCollector {
         Ok(content)
     }
 
-    /// Every file that was to be read, once.
+    /// Every file that was to be read, without duplicates.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = self.files.clone();
         files.sort_unstable();
@@ -118,7 +118,7 @@ impl ErrorCollector {
         files
     }
 
-    /// `value` if nothing was wrong, else everything that was.
+    /// `value` if there were no errors, otherwise the errors.
     pub fn or<T>(mut self, value: T) -> Result<T, ConfigErrors> {
         if self.found.is_empty() {
             return Ok(value);

@@ -1,5 +1,5 @@
-//! Whether the passwords in connections.ini can be read by others: by the system's users, by whoever sends tasks, or on the
-//! way through a tunnel.
+//! Whether the passwords in connections.ini can be read by others: by the system's users, by producers of tasks, or on
+//! the path through a tunnel.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,14 +10,14 @@ use super::load::ConfigSources;
 use super::settings::Config;
 use super::tls::TlsMode;
 
-/// Permission of everybody to read (chmod's `o+r`).
+/// Read permission for everyone (chmod's `o+r`).
 const READABLE_BY_OTHERS: u32 = 0o004;
 
 /// Why what passes a tunnel should be verified.
 pub const UNVERIFIED_THROUGH_TUNNEL: &str = "a tunnel that breaks ends an upload as its end of file would, and a server may call the part of it complete";
 
 impl Config {
-    /// What is unsafe about where the configuration is, a sentence each. Blocks.
+    /// The security risks of the configuration's location, a sentence each. Blocks.
     #[must_use]
     pub fn warnings(&self, sources: &ConfigSources) -> Vec<String> {
         let mut warnings = self.exposed_file(sources);
@@ -25,7 +25,7 @@ impl Config {
         warnings
     }
 
-    /// What works through tunnels, and is not safe or not enough.
+    /// Tunnel settings that work, but are insecure or insufficient.
     fn tunnel_warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for (name, tunnel) in &self.connections.tunnels {

@@ -1,4 +1,5 @@
-//! What feeds must fulfil together, and with the connections: no file becomes two tasks, and none comes round again.
+//! What must hold between feeds, and between feeds and connections: no file becomes two tasks, and none returns to its
+//! source.
 
 use std::path::Component;
 
@@ -45,7 +46,7 @@ struct FeedChecks<'a> {
     errors: &'a mut ErrorCollector,
 }
 
-/// Where a place really is, whatever connection names it.
+/// The real location of a place, whichever connection names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Ground {
     site: String,
@@ -53,7 +54,7 @@ struct Ground {
 }
 
 impl Ground {
-    /// Whether this one is the other one, or lies in it.
+    /// Whether this one is the other one, or inside it.
     fn is_in(&self, other: &Ground) -> bool {
         self.site == other.site && self.directories.starts_with(&other.directories)
     }
@@ -73,7 +74,7 @@ impl FeedChecks<'_> {
         self.errors.add(location, format!("[{}] {key}", read.label()), problem);
     }
 
-    /// Both places by themselves, and with each other.
+    /// Checks both places on their own, and together.
     fn places(&mut self, read: &ReadFeed) {
         let feed = &read.feed;
         for (key, place) in [("from", &feed.from), ("to", &feed.to)] {
@@ -117,7 +118,7 @@ impl FeedChecks<'_> {
 
     fn unknown(&self, place: &FeedPlace) -> Option<String> {
         let (name, ConfiguredConnections { ftp, local, .. }) = (&place.connection, self.connections);
-        // Where no connection could be read, that is told; and a place that could not be read has no name.
+        // If no connection could be read, that is reported already; and a place that could not be read has no name.
         if name.is_empty()
             || ftp.contains_key(name)
             || local.contains_key(name)
@@ -139,7 +140,7 @@ impl FeedChecks<'_> {
             path.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect()
         };
         if let Some(ftp) = self.connections.ftp.get(&place.connection) {
-            // Of a path without a slash at its begin only the server knows where it is.
+            // Only the server knows the location of a path without a leading slash.
             let root = if place.path.starts_with('/') { "/" } else { "~" };
             let site = format!("{}@{}:{}{root}", ftp.user, ftp.host.to_lowercase(), ftp.port);
             return Some(Ground { site, directories: parts(&place.path) });
@@ -152,7 +153,7 @@ impl FeedChecks<'_> {
         Some(Ground { site: "local".to_owned(), directories: base.chain(parts(&place.path)).collect() })
     }
 
-    /// Two feeds that would both take a file.
+    /// Two feeds that would both process a file.
     fn overlap(&mut self, read: &ReadFeed, other: &ReadFeed) {
         let (Some(one), Some(two)) = (self.ground(&read.feed.from), self.ground(&other.feed.from)) else {
             return;
@@ -169,7 +170,7 @@ impl FeedChecks<'_> {
         }
     }
 
-    /// Feeds that bring each other's files back to where they came from.
+    /// Feeds that return each other's files to where they came from.
     fn rounds(&mut self, feeds: &[ReadFeed]) {
         let feeds_into = |one: &ReadFeed, other: &ReadFeed| {
             let (Some(to), Some(from)) = (self.ground(&one.feed.to), self.ground(&other.feed.from)) else {
@@ -194,7 +195,7 @@ impl FeedChecks<'_> {
                     waiting.extend(leads_to.get(next).into_iter().flatten());
                 }
             }
-            // one that leads to itself at once is beneath its own source, which was told
+            // A cycle of one feed is a destination beneath its own source, which is reported already.
             let is_round = reached.get(start) == Some(&true)
                 && leads_to.get(start).is_some_and(|next| !next.contains(&start));
             if is_round {
@@ -228,7 +229,7 @@ fn lists(feed: &FeedConfig, from: &Ground, directory: &Ground) -> bool {
     !(1..=beneath.len()).any(|depth| excluded.match_path(&beneath.get(..depth).unwrap_or_default().join("/")))
 }
 
-/// Whether no file's name fits both: each has patterns, and what stands for one pattern is nothing for the other feed.
+/// Whether no file's name matches both: each has patterns, and an example of one's patterns does not match the other's.
 fn are_told_apart(one: &FeedConfig, other: &FeedConfig) -> bool {
     let fits = |sample: &str, feed: &FeedConfig| {
         let set =
@@ -256,7 +257,7 @@ fn sample(pattern: &str) -> String {
     while let Some(c) = chars.next() {
         match c {
             '*' | '?' => sample.push('x'),
-            // the first of what may stand there
+            // the first alternative
             '[' => {
                 let inner: String = chars.by_ref().take_while(|c| *c != ']').collect();
                 sample.extend(inner.chars().find(|c| !matches!(c, '!' | '^')));

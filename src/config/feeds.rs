@@ -1,5 +1,5 @@
-//! `feeds`: directories whose new files become tasks by themselves. The structs, the table of their keys, and how the list is
-//! read; `feed_checks` has what several keys or several feeds must fulfil together.
+//! `feeds`: directories whose new files become tasks automatically. The structs, the table of their keys, and how the
+//! list is read; `feed_checks` has the conditions between several keys or several feeds.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,33 +22,33 @@ use super::tree::ValueOrigin;
 /// The list's name in config.yaml.
 pub(super) const FEEDS: &str = "feeds";
 
-/// Feeds at most: each is looked at twenty times a second.
+/// The maximum number of feeds: each is checked twenty times a second.
 const MAX_FEEDS: usize = 1_000;
-/// Characters of a name at most: it stands in keys, labels and task ids.
+/// The maximum length of a name: it is used in keys, labels and task ids.
 const MAX_NAME_CHARS: usize = 64;
 
 const DAY: u64 = 86_400;
 
-/// A directory that is looked at again and again, and where its new files go.
+/// A directory that is listed repeatedly, and the destination of its new files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedConfig {
     pub name: String,
     pub from: FeedPlace,
     pub to: FeedPlace,
     pub schedule: FeedSchedule,
-    /// In which cron expressions are read.
+    /// The time zone of cron expressions.
     pub time_zone: String,
     pub criteria: FileCriteria,
-    /// A version becomes a task once it has stood still for so long.
+    /// A version becomes a task once it has been unchanged for this long.
     pub settle: Duration,
     pub changed: ChangedFiles,
-    /// A file that is gone is remembered for so long.
+    /// How long a removed file is remembered.
     pub remember: Duration,
-    /// Of the tasks.
+    /// The options of its tasks.
     pub options: TaskSettings,
 }
 
-/// What a file that changed after it became a task means.
+/// What happens if a file changes after it became a task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChangedFiles {
     /// Another task.
@@ -210,7 +210,7 @@ impl KeyField for ChangedFiles {
     fn store(&mut self, value: KeyValue) {
         *self = match value.into_text().as_str() {
             "ignore" => ChangedFiles::Ignore,
-            _ => ChangedFiles::Again, // the key's kind lets nothing else through
+            _ => ChangedFiles::Again, // the key's kind accepts nothing else
         };
     }
 
@@ -238,22 +238,22 @@ impl FeedPlace {
     }
 }
 
-/// A feed as it was read, and where its keys are.
+/// A feed as read, and the location of its keys.
 pub(super) struct ReadFeed {
     pub feed: FeedConfig,
-    /// Of its first line.
+    /// The number of its first line.
     pub line: Option<usize>,
     pub origins: BTreeMap<String, ValueOrigin>,
 }
 
 impl ReadFeed {
-    /// As errors call it.
+    /// Its name in errors.
     pub fn label(&self) -> String {
         if self.feed.name.is_empty() { FEEDS.to_owned() } else { format!("feed {}", self.feed.name) }
     }
 }
 
-/// Takes the list out of the values of config.yaml.
+/// Extracts the list from the values of config.yaml.
 pub(super) fn take(reader: &mut SectionReader<'_>) -> Vec<ReadFeed> {
     let is_of_list = |key: &str| key.strip_prefix(FEEDS).is_some_and(|rest| rest.starts_with('['));
     let (of_list, rest): (BTreeMap<_, _>, _) =

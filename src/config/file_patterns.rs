@@ -1,4 +1,4 @@
-//! Which files are chosen: patterns for names and for paths, and the limits beside them. `submit` and feeds have the same.
+//! Which files are selected: patterns for names and for paths, and further limits. `submit` and feeds share them.
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -7,13 +7,13 @@ use super::TimeArgument;
 /// Which files of a place become tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileCriteria {
-    /// Subdirectories as well.
+    /// Include subdirectories.
     pub recursive: bool,
-    /// How deep: 1 is the files of the place itself.
+    /// The maximum depth: 1 is the files of the place itself.
     pub max_depth: Option<usize>,
-    /// None is everything.
+    /// Empty selects everything.
     pub include: Vec<String>,
-    /// Those that end with a slash are directories that are not entered.
+    /// Patterns that end with a slash are directories that are not entered.
     pub exclude: Vec<String>,
     pub newer_than: Option<TimeArgument>,
     pub older_than: Option<TimeArgument>,
@@ -21,7 +21,7 @@ pub struct FileCriteria {
     pub max_size: Option<u64>,
 }
 
-/// A pattern that is none.
+/// An invalid pattern.
 #[derive(Debug, thiserror::Error)]
 #[error("'{pattern}': {problem}")]
 pub struct BadPattern {
@@ -29,7 +29,7 @@ pub struct BadPattern {
     problem: String,
 }
 
-/// Patterns without a slash are compared with names, those with one with paths.
+/// Patterns without a slash are matched against names, those with one against paths.
 #[derive(Clone, Debug, Default)]
 pub struct FilePatterns {
     names: GlobSet,
@@ -38,7 +38,7 @@ pub struct FilePatterns {
 
 impl FilePatterns {
     /// # Errors
-    /// The first pattern that is none.
+    /// The first invalid pattern.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<FilePatterns, BadPattern> {
         let (mut names, mut paths) = (GlobSetBuilder::new(), GlobSetBuilder::new());
         let bad = |pattern: &str, error: &globset::Error| BadPattern {
@@ -58,7 +58,7 @@ impl FilePatterns {
         Ok(FilePatterns { names: built(names)?, paths: built(paths)? })
     }
 
-    /// Whether one of them matches this path, which has no slash at its begin.
+    /// Whether one of them matches this path, which has no leading slash.
     #[must_use]
     pub fn match_path(&self, path: &str) -> bool {
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
@@ -66,7 +66,7 @@ impl FilePatterns {
     }
 }
 
-/// The patterns of a list, checked; as a key takes it.
+/// Checks the patterns of a key's list.
 pub(super) fn check_patterns<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<Vec<String>, String> {
     let patterns: Vec<String> = patterns.map(str::to_owned).collect();
     if patterns.iter().any(|pattern| pattern.trim_matches('/').is_empty()) {

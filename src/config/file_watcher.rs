@@ -1,16 +1,16 @@
-//! Whether files have changed, by what the file system says of them and, once in a while, by looking into them.
+//! Detects changes of files by their metadata and, at intervals, by reading them.
 //!
-//! Polling, since it works on every mount: NFS tells nobody of changes made elsewhere, Kubernetes changes a mounted
-//! secret by pointing a symlink to another directory, and editors put another file in the place of the old one.
+//! It polls, since that works on every mount: NFS does not report changes made elsewhere, Kubernetes changes a mounted
+//! secret by pointing a symlink to another directory, and editors replace the old file by another one.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// Looks without a change after which the files are read all the same: not every file system tells of every change at
-/// once, or of two within the same instant.
+/// After this many checks without a change the files are read all the same: not every file system reports every change
+/// at once, or two within the same instant.
 const READ_ANYWAY_AFTER: u32 = 15;
 
-/// What the file system says of some files, links followed. Two that are equal mean that probably nothing has changed.
+/// The metadata of some files, following links. Equal values mean that probably nothing has changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileVersions(Vec<(PathBuf, Option<FileVersion>)>);
 
@@ -24,7 +24,7 @@ struct FileVersion {
 }
 
 impl FileVersions {
-    /// As the files are now; one that does not exist, or may not be accessed, has none. Blocks.
+    /// The files' present metadata; a file that does not exist, or may not be accessed, has none. Blocks.
     #[must_use]
     pub fn of(files: &[PathBuf]) -> FileVersions {
         let stamp = |file: &PathBuf| {
@@ -41,20 +41,20 @@ impl FileVersions {
     }
 }
 
-/// What a look at the files comes to.
+/// The result of checking the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchDecision {
-    /// They are as they were when they were read.
+    /// They are unchanged since they were read.
     Same,
-    /// They are others, and may still be written: look again soon.
+    /// They have changed, and may still be being written: check again soon.
     Unsettled,
-    /// They have changed, and then been unchanged since the last check: read them.
+    /// They have changed, and been unchanged since the last check: read them.
     Changed,
-    /// They seem to be the same, and it is time to look into them.
+    /// They seem unchanged, but should be read again.
     Due,
 }
 
-/// Decides when files are read: pure. A file that is half written is not read as long as it changes.
+/// Decides when files are read: pure. A file that is being written is not read as long as it changes.
 #[derive(Debug, Default)]
 pub struct FileWatcher {
     read: Option<FileVersions>,
@@ -83,7 +83,7 @@ impl FileWatcher {
         WatchDecision::Changed
     }
 
-    /// The files were read right after they were like this.
+    /// The files were read, and had these versions right before.
     pub fn read(&mut self, stamps: FileVersions) {
         (self.read, self.seen, self.quiet) = (Some(stamps), None, 0);
     }
@@ -147,11 +147,11 @@ mod tests {
         now();
         fs::write(&file, "three").unwrap();
         now();
-        // As an editor does it.
+        // The way an editor replaces a file.
         fs::write(dir.path().join("new"), "three").unwrap();
         fs::rename(dir.path().join("new"), &file).unwrap();
         now();
-        // As Kubernetes does it: the file is a link through `..data`, which is swapped.
+        // The way Kubernetes does: the file is a link through `..data`, which is swapped.
         for version in ["v1", "v2"] {
             fs::create_dir(dir.path().join(version)).unwrap();
             fs::write(dir.path().join(version).join("connections.ini"), "three").unwrap();

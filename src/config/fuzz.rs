@@ -1,4 +1,4 @@
-//! connections.ini as nobody would write it. For `make fuzz`, and for the tests, which try its corpus again.
+//! connections.ini with arbitrary content. For `make fuzz`, and for the tests, which replay its corpus.
 
 use secrecy::ExposeSecret;
 
@@ -6,13 +6,13 @@ use super::connections::{self, ConnectionContext, ConnectionsFile};
 use super::errors::ErrorCollector;
 use super::load::FilesInUse;
 
-/// Any text is connections that can be used, or errors that can be shown.
+/// Any text gives usable connections, or printable errors.
 ///
 /// # Panics
-/// Where what comes out is neither.
+/// If the result is neither.
 pub fn connections_ini(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    // These would be read, whatever they are.
+    // These would be read as files, whatever they are.
     if ["pass_file", "tls_ca", "token_file", "secret_file", "tls_certificate", "tls_key"]
         .iter()
         .any(|key| text.contains(key))

@@ -1,9 +1,9 @@
-//! connections.ini: sections of `key = value` lines, raw as rclone has them.
+//! connections.ini: sections of `key = value` lines, raw as in rclone.
 //!
-//! A value is everything after the first `=` up to the end of the line, without the blanks around it: a
-//! password may hold `\`, `#`, `;`, `%`, quotes and `=`. The general INI crates fail at that, even with
-//! escapes and quotes switched off: rust-ini 0.21 takes a `\` at the end of a line for a continuation, lets
-//! a line without `=` run into the next one, stops at the first mistake and keeps no lines.
+//! A value is everything after the first `=` up to the end of the line, without surrounding blanks: a password may
+//! contain `\`, `#`, `;`, `%`, quotes and `=`. The general INI crates fail at that, even with escapes and quotes
+//! switched off: rust-ini 0.21 takes a `\` at the end of a line for a continuation, joins a line without `=` with the
+//! next one, stops at the first error and records no line numbers.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,16 @@ use super::tree::ValueOrigin;
 
 /// A section, with its keys as they were written.
 pub(super) struct IniSection {
-    /// The line of `[name]`, from 1.
+    /// The line number of `[name]`, from 1.
     pub line: usize,
     pub values: BTreeMap<String, Value>,
 }
 
-/// Reads connections.ini's text; `path` names it in errors.
+/// Parses connections.ini's text; `path` names it in errors.
 pub(super) fn read(text: &str, path: &str, errors: &mut ErrorCollector) -> BTreeMap<String, IniSection> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut sections: BTreeMap<String, IniSection> = BTreeMap::new();
-    // The section that lines go into; `None` after a header that is wrong, whose lines go nowhere.
+    // The section that lines belong to; `None` after an invalid header, whose lines are dropped.
     let mut current: Option<String> = None;
     let mut any_header = false;
     for (index, line) in text.lines().enumerate() {
@@ -94,8 +94,8 @@ fn section_name(header: &str, known: &BTreeMap<String, IniSection>) -> Result<St
     }
 }
 
-/// A connection's name, as rclone allows it for a remote: letters, digits, `_`, `-`, `.`, `+`, `@` and blanks,
-/// no `-` or blank at its beginning, no blank at its end.
+/// A connection's name, with rclone's rules for a remote: letters, digits, `_`, `-`, `.`, `+`, `@` and blanks, no `-`
+/// or blank at the start, no blank at the end.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
     const MAX_NAME_BYTES: usize = 128;
     let allowed = |c: char| c.is_alphanumeric() || "_-.+@ ".contains(c);

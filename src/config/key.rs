@@ -1,7 +1,7 @@
-//! What an entry of a key table says: name, kind, default and meaning of an option, and how it is set and shown.
+//! An entry of a key table: name, kind, default and meaning of an option, and how it is set and shown.
 //!
-//! Reading, defaults, `check`'s output, the comparison at a reload, the documentation and the template files all
-//! come from these entries: `settings` has those of config.yaml, `connection_keys` those of connections.ini.
+//! Reading, defaults, `check`'s output, the comparison at a reload, the documentation and the template files all use
+//! these entries: `settings` has those of config.yaml, `connection_keys` those of connections.ini.
 
 use std::time::Duration;
 
@@ -15,40 +15,40 @@ pub(super) struct ConfigKey<T: 'static> {
     pub path: &'static str,
     pub kind: KeyKind,
     pub default: KeyDefault,
-    /// Its meaning, as docs/CONFIGURATION.md has it.
+    /// Its meaning, as printed in docs/CONFIGURATION.md.
     pub doc: &'static str,
     pub field: FieldAccess<T>,
-    /// rclone's FTP backend has an option of this name that means the same.
+    /// rclone's FTP backend has an option of this name with the same meaning.
     pub is_rclones: bool,
     /// A connection whose value changes keeps its open sessions.
     pub keeps_sessions: bool,
-    /// Decides which files the paths of a connection name.
+    /// Changes which files the paths of a connection name.
     pub selects_files: bool,
-    /// The other ways to say the same.
+    /// The alternative keys for the same option.
     pub group: Option<&'static KeyGroup>,
 }
 
-/// The value of a key that nobody sets.
+/// The value of a key that is not set.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum KeyDefault {
     /// The key must be set.
     Required,
     Is(&'static str),
-    /// No fixed value; the text says which.
+    /// No fixed value; the text describes it.
     Described(&'static str),
 }
 
-/// Keys of which one at most may be set. The environment's overrides the file's, whichever of them either uses.
+/// Keys of which at most one may be set. The environment's overrides the file's, whichever of them either uses.
 #[derive(Debug)]
 pub(super) struct KeyGroup {
     pub keys: &'static [&'static str],
-    /// What is wrong where none is set.
+    /// The error if none is set.
     pub missing: Option<&'static str>,
-    /// An empty value is as good as none.
+    /// An empty value counts as unset.
     pub ignores_empty: bool,
 }
 
-/// How a key's value is put into `T`, and read from it.
+/// How a key's value is stored in `T`, and read from it.
 pub(super) struct FieldAccess<T> {
     /// The error says what would be right.
     pub set: fn(&mut T, KeyValue) -> Result<(), String>,
@@ -105,13 +105,13 @@ pub(super) fn set_defaults<T>(keys: &[ConfigKey<T>], target: &mut T) {
         if let KeyDefault::Is(text) = key.default
             && let Ok(value) = key.kind.read(text)
         {
-            // A test holds that each default fits.
+            // A test checks that each default is valid.
             let _ = (key.field.set)(target, value);
         }
     }
 }
 
-/// A key that is a field of its own, without further conditions.
+/// A key that sets one field, without further conditions.
 macro_rules! field {
     ($($path:ident).+) => {
         $crate::config::key::FieldAccess {
@@ -125,7 +125,7 @@ macro_rules! field {
 }
 pub(super) use field;
 
-/// Like [`field!`], for an `Option` that is `None` where the key is 0.
+/// Like [`field!`], for an `Option` that is `None` if the key is 0.
 macro_rules! nonzero_field {
     ($($path:ident).+) => {
         $crate::config::key::FieldAccess {
@@ -205,7 +205,7 @@ macro_rules! number_fields {
     ($($number:ty),+) => {$(
         impl KeyField for $number {
             fn store(&mut self, value: KeyValue) {
-                // The key's kind lets nothing larger through.
+                // The key's kind accepts nothing larger.
                 *self = if let KeyValue::Number(number) = value { number.try_into().unwrap_or(Self::MAX) } else { 0 };
             }
 
@@ -237,7 +237,7 @@ mod tests {
     use super::super::tunnel::{FRP_KEYS, FrpTunnel};
     use super::*;
 
-    /// What a key can be set to, other than its default.
+    /// A valid value of a key, other than its default.
     fn another_value<T>(key: &ConfigKey<T>) -> KeyValue {
         let text = |text: &str| KeyValue::Text(text.to_owned());
         match (key.kind, key.default) {
@@ -282,7 +282,7 @@ mod tests {
         }
     }
 
-    /// Each key sets a field of one of the targets, which its `get` shows and which a comparison sees.
+    /// Each key sets a field of one of the targets, which its `get` returns and which a comparison detects.
     fn each_is_set_and_shown<T: Clone>(keys: &[ConfigKey<T>], targets: &[T]) {
         for key in keys.iter().filter(|key| key.path != "type") {
             let is_shown = targets.iter().any(|target| {

@@ -1,4 +1,4 @@
-//! The kinds of values a key takes: one reading for the files and the environment alike.
+//! The kinds of values a key accepts, parsed the same way from the files and the environment.
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use super::file_patterns::check_patterns;
 use super::{duration, size};
 
-/// What a key takes. Reading, ranges, error texts and the documentation all come from here.
+/// What a key accepts. Parsing, ranges, error texts and the documentation are all derived from this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyKind {
     /// Text of 1 to [`MAX_TEXT_BYTES`] bytes without control characters.
     Text,
-    /// A line that goes into an FTP command or a greeting: like text, but may be empty, and is never shown.
+    /// A line that is sent in an FTP command or a greeting: like text, but may be empty, and is never shown.
     Secret,
-    /// Text with a syntax of its own, which setting it checks; what it is.
+    /// Text with its own syntax, described here and checked when it is set.
     Syntax(&'static str),
     /// The name of a Kafka topic.
     Topic,
     /// Names of topics, with `*` for any characters.
     TopicPatterns,
-    /// Brokers, `host:port` each.
+    /// Brokers, each as `host:port`.
     Servers,
     /// A host's name or address.
     Host,
@@ -39,37 +39,37 @@ pub(super) enum KeyKind {
     Choice(&'static [&'static str]),
     /// The absolute path of a directory that exists.
     Directory,
-    /// The absolute path of a file whose content is the value, of so many bytes at most.
+    /// The absolute path of a file whose content is the value, with a maximum size in bytes.
     File {
         max_bytes: u64,
     },
-    /// The URL of a collector of traces.
+    /// The URL of a trace collector.
     Collector,
     /// Patterns for files' names and paths.
     Patterns,
 }
 
-/// Bytes of a text at most; the longest that a Kafka group or a host may have is shorter.
+/// The maximum length of a text in bytes; the maximum for a Kafka group or a host is shorter.
 pub const MAX_TEXT_BYTES: usize = 255;
 
-/// Bytes of a secret at most: servers cut command lines at 512 to 4,096 bytes.
+/// The maximum length of a secret in bytes: servers cut command lines at 512 to 4,096 bytes.
 pub const MAX_SECRET_BYTES: usize = 1024;
 
-/// The longest secret in a file of its own, with a line break at its end.
+/// The longest secret in a separate file, with a trailing line break.
 pub(super) const MAX_SECRET_FILE_BYTES: u64 = MAX_SECRET_BYTES as u64 + 2;
 
-/// Characters of a topic's name at most (Kafka's own limit).
+/// The maximum length of a topic's name in characters (Kafka's own limit).
 const MAX_TOPIC_CHARS: usize = 249;
 
-/// Brokers in the list at most.
+/// The maximum number of brokers in the list.
 const MAX_SERVERS: usize = 100;
 
-/// A value that fits its kind. There is no Debug: it may be a password.
+/// A value that is valid for its kind. There is no Debug: it may be a password.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum KeyValue {
     /// Not set, without a fixed default.
     Unset,
-    /// Another key of its group shows what is set.
+    /// Another key of its group shows the value.
     ShownByAnother,
     Text(String),
     List(Vec<String>),
@@ -80,7 +80,7 @@ pub(super) enum KeyValue {
         path: String,
         content: Vec<u8>,
     },
-    /// Compared, and shown as something else.
+    /// Compared by value, but shown as something else.
     Hidden {
         shown: String,
         content: Vec<u8>,
@@ -93,14 +93,14 @@ impl KeyValue {
         KeyValue::Hidden { shown: shown.to_owned(), content: content.to_vec() }
     }
 
-    /// A text, as it is where the value is one.
+    /// The text, if the value is one.
     pub fn into_text(self) -> String {
         if let KeyValue::Text(text) = self { text } else { String::new() }
     }
 }
 
 impl KeyKind {
-    /// Reads one value. The error says what was found (never a secret) and what would be right. A file's value is its
+    /// Parses one value. The error says what was found (never a secret) and what would be right. A file's value is its
     /// path here: `section_reader` reads it.
     pub fn read(self, text: &str) -> Result<KeyValue, String> {
         let in_range = |number: Option<u64>, min, max| match number {
@@ -128,7 +128,7 @@ impl KeyKind {
         }
     }
 
-    /// Reads a list: of brokers, or of patterns; any other kind takes one value only.
+    /// Parses a list of brokers or patterns; any other kind accepts one value only.
     pub fn read_list<'a>(self, items: impl Iterator<Item = &'a str>) -> Result<KeyValue, String> {
         let servers: Vec<String> = match self {
             KeyKind::Servers => items.map(server).collect::<Result<_, _>>()?,
@@ -145,7 +145,7 @@ impl KeyKind {
         }
     }
 
-    /// What the documentation and the error texts say a key takes.
+    /// What a key accepts, for the documentation and error texts.
     pub fn describe(self) -> String {
         match self {
             KeyKind::Text => "text".to_owned(),
@@ -178,8 +178,7 @@ impl KeyKind {
     }
 }
 
-/// A found value in an error text, cut where it is long. One with an `@` may hold a user and a password
-/// (`ftp://user:password@host`) and is not shown.
+/// A found value for an error text, truncated if it is long. One with an `@` may contain a user and a password
 pub(super) fn quoted(found: &str) -> String {
     const SHOWN_CHARS: usize = 60;
     if found.contains('@') {
@@ -209,7 +208,7 @@ fn checked_secret(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// What is wrong with a secret that was made with a line break at its end, as `echo secret | base64` does.
+/// The error for a secret that was created with a trailing line break, as `echo secret | base64` does.
 pub(super) fn line_break_at_end(text: &str) -> Option<String> {
     let stem = text.strip_suffix('\n')?.trim_end_matches('\r');
     (!stem.contains(['\r', '\n'])).then(|| {
@@ -244,11 +243,11 @@ fn topic(text: &str) -> Result<String, String> {
     ))
 }
 
-/// Every one that is no name of a topic is told.
+/// Every invalid topic name is reported.
 fn topic_patterns<'a>(items: impl Iterator<Item = &'a str>) -> Result<Vec<String>, String> {
     let (mut patterns, mut wrong) = (Vec::new(), Vec::new());
     for item in items.map(str::trim) {
-        // with a letter in the place of each star it must be a name
+        // with a letter instead of each star it must be a valid name
         match topic(&item.replace('*', "x")) {
             Ok(_) => patterns.push(item.to_owned()),
             Err(_) => wrong.push(quoted(item)),
@@ -269,7 +268,7 @@ fn topic_patterns<'a>(items: impl Iterator<Item = &'a str>) -> Result<Vec<String
 fn server(text: &str) -> Result<String, String> {
     let text = text.trim();
     let wrong = || Err(format!("found {}; expected host:port, such as kafka:9092", quoted(text)));
-    // librdkafka takes `SSL://host:port`, too.
+    // librdkafka also accepts `SSL://host:port`.
     let address = text.split_once("://").map_or(text, |(_, address)| address);
     let (host, port) = match address.rsplit_once(':') {
         Some((host, port)) if address.parse::<Ipv6Addr>().is_err() => (host, port),
@@ -306,7 +305,7 @@ fn host(text: &str) -> Result<String, String> {
     Ok(bare.to_owned())
 }
 
-/// A URL with a path: OTLP's own where none is given.
+/// A URL with a path: OTLP's own if none is given.
 fn collector(text: &str) -> Result<String, String> {
     let text = checked_text(text)?;
     let wrong =
@@ -320,7 +319,7 @@ fn collector(text: &str) -> Result<String, String> {
     Ok(format!("http://{authority}{path}"))
 }
 
-/// What rclone (Go's `strconv.ParseBool`) takes, in any case.
+/// The values that rclone accepts (Go's `strconv.ParseBool`), in upper or lower case.
 fn flag(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "t" | "1" => Some(true),
@@ -345,7 +344,7 @@ fn path(text: &str) -> Result<String, String> {
         return Err("`~` is not expanded here; expected an absolute path such as /data/storage".to_owned());
     }
     if !text.starts_with('/') {
-        // Not repeated: the password itself may have been written where its file was asked for.
+        // Not repeated: the password itself may have been written instead of its file.
         return Err("is not an absolute path; expected one such as /data/storage".to_owned());
     }
     if text.split('/').any(|component| component == "..") {

@@ -1,4 +1,4 @@
-//! Loads the configuration from defaults, files and environment, and checks it whole.
+//! Loads the configuration from defaults, files and environment, and checks it as a whole.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,34 +20,33 @@ use super::settings::{Config, DeliveryGuarantee, ListenAddress, SETTINGS};
 use super::tree::{ConfigTree, ValueOrigin, defaults};
 use super::{properties, yaml};
 
-/// Bytes of a configuration file at most: thousands of connections fit.
+/// The maximum size of a configuration file in bytes: enough for thousands of connections.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// The name of connections.ini where nobody says another.
+/// The default name of connections.ini.
 const CONNECTIONS_FILE: &str = "connections.ini";
 
-/// Where the configuration comes from.
+/// The sources of the configuration.
 #[derive(Clone)]
 pub struct ConfigSources {
     /// config.yaml.
     pub config: PathBuf,
-    /// connections.ini; beside config.yaml where `None`.
+    /// connections.ini; in config.yaml's directory if `None`.
     pub connections: Option<PathBuf>,
     /// The environment's variables, in any order.
     pub environment: Vec<(OsString, OsString)>,
-    /// What librdkafka finds wrong with one of its properties, given name and value; without the value, which
-    /// may be a secret.
+    /// librdkafka's error for one of its properties, given name and value; without the value, which may be a secret.
     pub property: fn(&str, &str) -> Option<String>,
     pub files: FilesInUse,
 }
 
-/// Which of the files and directories that values name are used, and so must be in place: a mounted secret may be
-/// missing where only tasks are sent.
+/// Which files and directories that values name are used, and therefore must exist: a mounted secret may be missing for
+/// a command that only sends tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilesInUse {
-    /// A pod's: all of them.
+    /// For a pod: all of them.
     All,
-    /// A command's that touches no local file: the secrets of these connections, and the API's token if it needs it.
+    /// For a command that touches no local file: the secrets of these connections, and the API's token if it needs it.
     Secrets { connections: Vec<String>, api_token: bool },
 }
 
@@ -78,14 +77,14 @@ impl ConfigSources {
         ConfigSources { config, connections, environment, property, files: FilesInUse::All }
     }
 
-    /// Where connections.ini is, or should be.
+    /// The path of connections.ini, whether it exists or not.
     pub fn connections_file(&self) -> PathBuf {
         self.connections.clone().unwrap_or_else(|| self.config.with_file_name(CONNECTIONS_FILE))
     }
 }
 
 impl std::fmt::Debug for ConfigSources {
-    /// Without the environment, which holds passwords.
+    /// Omits the environment, which contains passwords.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ConfigSources")
             .field("config", &self.config)
@@ -141,7 +140,7 @@ fn checked(
     read.into_iter().map(|read| Arc::new(read.feed)).collect()
 }
 
-/// The feeds of config.yaml again; what else it says is not looked at. `now` has the connections that hold with them.
+/// Reads the feeds of config.yaml again, and nothing else. `now` has the connections that are in force with them.
 pub(super) fn reread_feeds(
     sources: &ConfigSources,
     now: &Config,
@@ -173,7 +172,7 @@ fn settings_of(
     config
 }
 
-/// Keys that are right alone may be wrong together.
+/// Checks keys that are valid alone but may be invalid together.
 fn check_together(config: &Config, origins: &BTreeMap<String, ValueOrigin>, reader: &mut SectionReader<'_>) {
     let kafka = &config.kafka;
     let topics = [
@@ -207,7 +206,7 @@ fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
     a.port != 0 && a.port == b.port && (a.host == b.host || is_any(&a.host) || is_any(&b.host))
 }
 
-/// connections.ini again, and the environment with it. `now` is the configuration that was read last.
+/// Reads connections.ini and the environment's connections again. `now` is the configuration that was read last.
 pub(super) fn reread_connections(
     sources: &ConfigSources,
     now: &Config,
@@ -231,7 +230,7 @@ fn collect_connections(
     let shown = path.display().to_string();
     let text = match read_bounded(&path) {
         Ok(text) => Some(text),
-        // Only a file that does not exist may be missing: a mount that fails for a moment has other errors.
+        // Only a file that does not exist may be missing: a mount that fails for a moment gives other errors.
         Err(error) if error.kind() == io::ErrorKind::NotFound && may_be_missing => None,
         Err(error) if error.kind() == io::ErrorKind::NotFound && had_connections => {
             errors.in_file(&shown, None, "is not there, and had connections when it was last read");

@@ -1,23 +1,24 @@
-//! The configuration: `config.yaml` and `connections.ini`, overridden by the environment, validated whole.
+//! The configuration: `config.yaml` and `connections.ini`, overridden by the environment, validated as a whole.
 //!
 //! ```text
 //! yaml          config.yaml: values and their lines ────┐
 //! ini           connections.ini: likewise ──────────────┤
 //! environment   FTP_POOLER__… variables ────────────────┼─→ tree ─→ section_reader ─→ Config, or every error at once
-//! key           what an entry of a key table says ──────┘    merged by the `config` crate; each value knows its origin
-//! kind          what a key takes: ranges, syntax, text of errors
+//! key           an entry of a key table ────────────────┘    merged by the `config` crate; each value knows its origin
+//! kind          what a key accepts: ranges, syntax, error texts
 //! settings      config.yaml's structs, and the table of its keys
 //! connection    connections.ini's structs; connection_keys: the table of their keys; connections: reads the sections
 //! tunnel        sections with `type = frp`, and the table of their keys
 //! tls, network, password, encoding, bandwidth, time_offset, api_token, properties   options that are more than one key or more than one value
-//! feeds         the list of feeds, and the table of their keys; feed_checks: what they fulfil together; file_patterns: which
-//!               files are chosen; task_settings: options of their tasks; schedule: when they are due
+//! feeds         the list of feeds, and the table of their keys; feed_checks: conditions between them; file_patterns:
+//! which
+//!               files are selected; task_settings: options of their tasks; schedule: when they are due
 //! duration, size, obscure, time_argument   values as rclone writes them
 //! load          from ConfigSources to Config; errors: where each error is; exposure: who else can read passwords;
 //!               fuzz: any text as connections.ini
 //! dump          the effective configuration, for `check`; docs: docs/CONFIGURATION.md; templates: the files of `init`
 //! rclone_import FTP remotes of an rclone.conf; rclone_keys: rclone's keys without a counterpart
-//! file_watcher  when to reload; reloadable: reading again; diff: what differs; current: what holds now
+//! file_watcher  when to reload; reloadable: the reload; diff: differences; current: the configuration in force
 //! ```
 //!
 //! A new option is a field and an entry of a table: `settings` for config.yaml, `connection` and `connection_keys` for

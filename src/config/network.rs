@@ -1,4 +1,4 @@
-//! The way to a server: who opens data connections, from which address, and through which proxy.
+//! The network path to a server: who opens data connections, from which address, and through which proxy.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -11,33 +11,33 @@ use super::key::FieldAccess;
 use super::kind::{KeyValue, quoted};
 use crate::tunnel::TunnelEntrance;
 
-/// How control and data connections come about.
+/// How control and data connections are established.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkOptions {
     pub data: DataConnectionMode,
-    /// The data connection goes to the address that PASV names, not to the control connection's.
+    /// Data connections use the address in PASV's reply, not the control connection's.
     pub trusts_pasv: bool,
     pub proxy: Option<ProxyServer>,
-    /// The address of this pod that connections begin at.
+    /// The local address of connections.
     pub source: Option<IpAddr>,
-    /// Silence after which TCP asks whether the server is still there; `None` never does.
+    /// After this much silence TCP probes whether the server is still there; `None` never does.
     pub keepalive: Option<Duration>,
     /// The section of the tunnel that leads to the server.
     pub via: Option<String>,
-    /// Where that tunnel begins here. Set by who opens a session; no key.
+    /// The tunnel's local entrance. Set when a session is opened; not a key.
     pub entrance: Option<TunnelEntrance>,
 }
 
-/// Who opens the data connections.
+/// Which side opens the data connections.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum DataConnectionMode {
     #[default]
     Passive,
-    /// The server does.
+    /// The server opens them.
     Active {
-        /// What it is told, where that is not the control connection's own end.
+        /// The address sent to the server, if it is not the control connection's own end.
         announced: Option<IpAddr>,
-        /// Any, where there is none.
+        /// Any port, if `None`.
         ports: Option<RangeInclusive<u16>>,
     },
 }
@@ -59,7 +59,7 @@ pub enum ProxyKind {
     Http,
 }
 
-/// SOCKS5 takes no longer name or password.
+/// SOCKS5's limit for user names and passwords.
 const MAX_CREDENTIAL_BYTES: usize = 255;
 
 pub(super) const PASSIVE: FieldAccess<FtpConnection> = FieldAccess {
@@ -73,7 +73,7 @@ pub(super) const PASSIVE: FieldAccess<FtpConnection> = FieldAccess {
     get: |ftp| KeyValue::Flag(ftp.network.data == DataConnectionMode::Passive),
 };
 
-/// Of no effect in passive mode, but checked.
+/// Has no effect in passive mode, but is checked.
 pub(super) const ACTIVE_ADDRESS: FieldAccess<FtpConnection> = FieldAccess {
     set: |ftp, value| {
         let address = address(value)?;
@@ -88,7 +88,7 @@ pub(super) const ACTIVE_ADDRESS: FieldAccess<FtpConnection> = FieldAccess {
     },
 };
 
-/// Of no effect in passive mode, but checked.
+/// Has no effect in passive mode, but is checked.
 pub(super) const ACTIVE_PORTS: FieldAccess<FtpConnection> = FieldAccess {
     set: |ftp, value| {
         let range = ports(&value.into_text())?;
@@ -132,7 +132,7 @@ fn set_proxy(ftp: &mut FtpConnection, kind: ProxyKind, value: KeyValue) -> Resul
     Ok(())
 }
 
-/// Its user and password are compared, and not shown.
+/// Its user and password are compared, but not shown.
 fn shown_proxy(ftp: &FtpConnection, kind: ProxyKind) -> KeyValue {
     let Some(proxy) = ftp.network.proxy.as_ref().filter(|proxy| proxy.kind == kind) else {
         return KeyValue::Unset;
@@ -171,7 +171,7 @@ pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     range.ok_or_else(|| format!("found {}; expected a range such as 50000-50099", quoted(text)))
 }
 
-/// `[user[:password]@]host:port`, for HTTP with `http://` before it. Nothing of it is ever shown.
+/// `[user[:password]@]host:port`, for HTTP preceded by `http://`. Nothing of it is ever shown.
 fn proxy(kind: ProxyKind, text: &str) -> Result<Option<ProxyServer>, String> {
     if text.is_empty() {
         return Ok(None);

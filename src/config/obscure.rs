@@ -1,5 +1,5 @@
-//! rclone's obscured passwords: AES-256 in counter mode with a key that rclone publishes, so that a
-//! password is not read over somebody's shoulder. This hides nothing from whoever has the file.
+//! rclone's obscured passwords: AES-256 in counter mode with a key that rclone publishes, so that a password cannot be
+//! read at a glance. This does not protect it from anyone who has the file.
 
 use aes::Aes256;
 use aes::cipher::{KeyIvInit, StreamCipher};
@@ -14,10 +14,10 @@ const KEY: [u8; 32] = [
     0xd3, 0x90, 0x19, 0x8e, 0xb8, 0x12, 0x8a, 0xfb, 0xf4, 0xde, 0x16, 0x2b, 0x8b, 0x95, 0xf6, 0x38,
 ];
 
-/// The initialization vector stands before the ciphertext.
+/// The initialization vector precedes the ciphertext.
 const IV_BYTES: usize = 16;
 
-/// Why a text is no obscured password. None of them repeats the text.
+/// Why a text is not an obscured password. The messages never repeat the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RevealError {
     #[error("is no base64: is it a plain password? then the key is pass")]
@@ -28,7 +28,7 @@ pub enum RevealError {
     Text,
 }
 
-/// The password behind what `rclone obscure` printed, or what rclone.conf has as `pass`.
+/// Reveals a password as printed by `rclone obscure`, or stored by rclone.conf as `pass`.
 ///
 /// # Errors
 /// See [`RevealError`].
@@ -40,7 +40,7 @@ pub fn reveal(obscured: &str) -> Result<SecretString, RevealError> {
     Ok(SecretString::from(password))
 }
 
-/// Encrypts or decrypts: in counter mode it is the same.
+/// Encrypts or decrypts: in counter mode both are the same.
 fn apply(iv: &[u8], text: &mut [u8]) {
     let mut counter = [0; IV_BYTES];
     for (to, from) in counter.iter_mut().zip(iv) {

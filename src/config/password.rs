@@ -1,4 +1,4 @@
-//! Secrets: a connection's password as rclone obscures it, and what is in a file of its own.
+//! Secrets: a connection's password as obscured by rclone, and secrets in separate files.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -33,7 +33,7 @@ fn checked(password: SecretString) -> Result<SecretString, String> {
     }
 }
 
-/// The file's text, without the line break at its end.
+/// The file's text, without a trailing line break.
 pub(super) fn from_file(path: &str, content: Vec<u8>) -> Result<SecretString, String> {
     let text = String::from_utf8(content).map_err(|_| format!("`{path}` is not UTF-8"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);

@@ -1,4 +1,4 @@
-//! `kafka.properties`: any property of librdkafka's passes, but for those that would break delivery.
+//! `kafka.properties`: any property of librdkafka is passed on, except those that would break delivery.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +94,7 @@ pub(super) const JAVA: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// What a property of Java's is called here.
+/// The equivalent of a Java client's property.
 fn java(name: &str, value: &str) -> Option<String> {
     if name == "ssl.endpoint.identification.algorithm" && value.is_empty() {
         let problem = "is empty, which disables the check in Java clients; here that is `none`, and `https` checks \
@@ -105,10 +105,10 @@ fn java(name: &str, value: &str) -> Option<String> {
     Some(format!("is a property of Java clients; here: {here}"))
 }
 
-/// SASL mechanisms that this program's Kafka client has.
+/// SASL mechanisms that are built into this program's Kafka client.
 const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 
-/// What is not built in: the values are librdkafka's, but every connection would fail.
+/// Values that librdkafka knows but that are not built in: every connection would fail.
 fn not_built_in(name: &str, value: &str) -> Option<String> {
     let built_in = MECHANISMS.join(", ");
     match name {
@@ -134,7 +134,7 @@ fn not_built_in(name: &str, value: &str) -> Option<String> {
     }
 }
 
-/// Without a mechanism librdkafka takes GSSAPI.
+/// Without a mechanism librdkafka uses GSSAPI.
 fn lacks_mechanism(properties: &BTreeMap<String, SecretString>, protocol: Option<&str>) -> Option<String> {
     let uses_sasl = protocol.is_some_and(|protocol| protocol.to_ascii_lowercase().starts_with("sasl"));
     let has_one = ["sasl.mechanism", "sasl.mechanisms"].iter().any(|name| properties.contains_key(*name));
@@ -142,15 +142,15 @@ fn lacks_mechanism(properties: &BTreeMap<String, SecretString>, protocol: Option
         .then(|| format!("needs sasl.mechanism, which is not set; expected one of {}", MECHANISMS.join(", ")))
 }
 
-/// The deciding text for a property, where it is refused.
+/// Why a property is refused, if it is.
 pub(super) fn refusal(name: &str) -> Option<&'static str> {
-    // librdkafka takes a topic's properties with this prefix, too (rd_kafka_topic_conf_set).
+    // librdkafka also accepts a topic's properties with this prefix (rd_kafka_topic_conf_set).
     let bare = name.strip_prefix("topic.").unwrap_or(name);
     let refused = |names: &[&str]| names.contains(&name) || names.contains(&bare);
     REFUSED.iter().find(|(names, _)| refused(names)).map(|(_, reason)| *reason)
 }
 
-/// Takes the properties out of the values of config.yaml.
+/// Extracts the properties from the values of config.yaml.
 pub(super) fn take(
     reader: &mut SectionReader<'_>,
     wrong: fn(&str, &str) -> Option<String>,
@@ -180,7 +180,7 @@ pub(super) fn take(
     properties
 }
 
-/// Says whether connections use TLS and SASL.
+/// Determines whether connections use TLS and SASL.
 const PROTOCOL: &str = "security.protocol";
 
 fn property(name: &str, value: Value) -> Result<String, String> {

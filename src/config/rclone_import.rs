@@ -1,4 +1,4 @@
-//! The FTP remotes of an rclone.conf as sections of connections.ini. Pure, and as lenient as rclone.
+//! Converts the FTP remotes of an rclone.conf to sections of connections.ini. Pure, and as lenient as rclone.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,12 +12,12 @@ use super::load::FilesInUse;
 use super::obscure::reveal;
 use super::rclone_keys::RCLONE_ONLY_KEYS;
 
-/// What an encrypted rclone.conf begins with, after its remark.
+/// The start of an encrypted rclone.conf, after its comment.
 const ENCRYPTED: &str = "RCLONE_ENCRYPT_V";
-/// Stands for the pod's default while sections are checked; they do not depend on it.
+/// Replaces the pod's default while sections are checked; they do not depend on it.
 const MAX_SESSIONS: usize = 10;
 
-/// Why nothing could be taken over.
+/// Why nothing could be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     #[error(
@@ -27,16 +27,16 @@ pub enum ImportError {
     Encrypted(String),
 }
 
-/// What was taken over.
+/// The result of the import.
 #[derive(Default, PartialEq, Eq)]
 pub struct RcloneImport {
-    /// Name and text, in the order of rclone.conf. The text may hold passwords, obscured.
+    /// Name and text, in the order of rclone.conf. The text may contain obscured passwords.
     pub sections: Vec<(String, String)>,
-    /// What was left out, and why; a line each, without secrets.
+    /// What was omitted, and why; one per line, without secrets.
     pub notes: Vec<String>,
-    /// FTP remotes with errors: no sections were made of them.
+    /// FTP remotes with errors, for which no sections were created.
     pub refused: Vec<String>,
-    /// FTP remotes of which a key was left out that changes something.
+    /// FTP remotes of which a key with an effect was omitted.
     pub incomplete: Vec<String>,
 }
 
@@ -49,8 +49,8 @@ impl std::fmt::Debug for RcloneImport {
     }
 }
 
-/// Reads rclone.conf's `text`; `path` names it in notes. A remote without a user gets `user`, as rclone takes
-/// whoever runs it. Remotes of other types are not read, whatever they contain.
+/// Parses rclone.conf's `text`; `path` names it in notes. A remote without a user gets `user`, as rclone uses the
+/// current one. Remotes of other types are not parsed, whatever they contain.
 ///
 /// # Errors
 /// The file is encrypted.
@@ -65,12 +65,12 @@ pub fn import_rclone(text: &str, path: &str, user: &str) -> Result<RcloneImport,
     Ok(imported)
 }
 
-/// A section of rclone.conf, as rclone reads it: with `=` or `:`, and the last one of a key that is there twice.
+/// A section of rclone.conf, as rclone reads it: with `=` or `:`; of a repeated key the last one applies.
 #[derive(Default)]
 struct RcloneRemote {
     name: String,
     keys: BTreeMap<String, String>,
-    /// Lines that are no keys.
+    /// Line numbers that contain no key.
     unreadable: Vec<usize>,
 }
 
@@ -119,7 +119,7 @@ fn take(remote: &RcloneRemote, path: &str, user: &str, imported: &mut RcloneImpo
     if imported.notes.iter().skip(notes).any(|note| note.contains(LEFT_OUT)) {
         imported.incomplete.push(name.clone());
     }
-    // What a pod would refuse at its start is not put into its file.
+    // A section that a pod would refuse at its start is not written to its file.
     let mut errors = ErrorCollector::default();
     let file = ConnectionsFile { path, text: Some(&text), had_connections: false };
     let context = ConnectionContext::alone(path, MAX_SESSIONS, &FilesInUse::All);
@@ -135,18 +135,18 @@ fn take(remote: &RcloneRemote, path: &str, user: &str, imported: &mut RcloneImpo
     }
 }
 
-/// rclone's flag `--inplace`, as its configuration can hold it for one remote.
+/// rclone's flag `--inplace`, as its configuration can contain it for one remote.
 const INPLACE_KEYS: [&str; 3] = ["inplace", "override.inplace", "global.inplace"];
 
 /// rclone's flag `--bwlimit`, likewise.
 const BWLIMIT_KEYS: [&str; 3] = ["override.bwlimit", "bwlimit", "global.bwlimit"];
 
-/// What rclone takes for true.
+/// The values that rclone treats as true.
 fn is_on(value: &str) -> bool {
     ["true", "t", "1", "yes", "on"].contains(&value.to_ascii_lowercase().as_str())
 }
 
-/// In the note on each key that is not in the section.
+/// Ends the note on each omitted key.
 const LEFT_OUT: &str = " is left out";
 
 fn ftp(remote: &RcloneRemote, user: &str, notes: &mut Vec<String>) -> String {
@@ -159,7 +159,7 @@ fn ftp(remote: &RcloneRemote, user: &str, notes: &mut Vec<String>) -> String {
     let value = |key: &str| remote.keys.get(key).map(String::as_str).filter(|value| !value.is_empty());
     for key in FTP_KEYS.iter().filter(|key| key.is_rclones && key.path != TYPE) {
         match value(key.path) {
-            // rclone's word for a duration without end
+            // rclone's word for an infinite duration
             Some(off) if off.eq_ignore_ascii_case("off") && matches!(key.kind, KeyKind::Time { .. }) => {
                 match key.kind.read("0") {
                     Ok(_) => line(key.path, "0"),
@@ -199,7 +199,7 @@ fn ftp(remote: &RcloneRemote, user: &str, notes: &mut Vec<String>) -> String {
     text
 }
 
-/// Tells of a key that is not taken over, unless leaving it out changes nothing.
+/// Reports a key that is not imported, unless that changes nothing.
 fn left_out(remote: &RcloneRemote, key: &str, notes: &mut Vec<String>) {
     if key == "pass"
         || INPLACE_KEYS.contains(&key)
@@ -212,7 +212,7 @@ fn left_out(remote: &RcloneRemote, key: &str, notes: &mut Vec<String>) {
     match RCLONE_ONLY_KEYS.iter().find(|known| known.name == key) {
         Some(known) if known.is_harmless(&value.into()) => {}
         Some(known) => notes.push(format!("[{name}] {key}{LEFT_OUT}: {}", known.note)),
-        // Its value is not shown: a misspelt key may hold a password.
+        // Its value is not shown: a misspelt key may contain a password.
         None => notes.push(format!("[{name}] {key}{LEFT_OUT}: it is not a known key")),
     }
 }
@@ -220,7 +220,7 @@ fn left_out(remote: &RcloneRemote, key: &str, notes: &mut Vec<String>) {
 /// The names of the sections that a connections.ini has.
 ///
 /// # Errors
-/// Its mistakes.
+/// The errors in it.
 pub fn section_names(text: &str, path: &str) -> Result<Vec<String>, ConfigErrors> {
     let mut errors = ErrorCollector::default();
     let names = ini::read(text, path, &mut errors).into_keys().collect();

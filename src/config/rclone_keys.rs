@@ -2,7 +2,7 @@
 
 use ::config::{Value, ValueKind};
 
-/// A key of rclone's that this version does not have.
+/// A key of rclone's that this version does not support.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RcloneOnlyKey {
     pub name: &'static str,
@@ -11,7 +11,7 @@ pub(super) struct RcloneOnlyKey {
     pub note: &'static str,
 }
 
-/// Which values change nothing here, so that the key may stay in the section.
+/// Which values have no effect here, so that the key may remain in the section.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum HarmlessValues {
     Any,

@@ -1,4 +1,4 @@
-//! What may change while a pod runs: connections.ini, the secrets that stand in files of their own, and the feeds in config.yaml.
+//! What may change while a pod runs: connections.ini, the secrets in separate files, and the feeds in config.yaml.
 
 use std::path::PathBuf;
 
@@ -6,23 +6,23 @@ use super::errors::{ConfigErrors, ErrorCollector};
 use super::load::{ConfigSources, reread_connections, reread_feeds};
 use super::{Config, FileVersions, api_token};
 
-/// What may change while a pod runs, as it is now.
+/// The reloadable part as it is now.
 #[derive(Debug)]
 pub struct ReloadedConfig {
-    /// With all else as it was.
+    /// Everything else is unchanged.
     pub config: Result<Config, ConfigErrors>,
-    /// What it was read from: both files and every file that a key names, whether they are there or not.
+    /// The files it was read from: both configuration files and every file that a key names, whether they exist or not.
     pub files: Vec<PathBuf>,
-    /// These files' stamps, as they were before they were read.
+    /// These files' versions before they were read.
     pub stamps: FileVersions,
 }
 
-/// Files that name files, which name no others: at the second reading at the latest all are known.
+/// The named files name no others: all are known at the second reading at the latest.
 const READINGS: usize = 3;
 
 impl Config {
-    /// Reads connections.ini again, the files that its keys name, the token's, and the feeds. What else there is stays as
-    /// it is here: all else in config.yaml, and the environment. Blocks.
+    /// Reads connections.ini again, the files that its keys name, the token's, and the feeds. Everything else remains
+    /// as in this configuration: the rest of config.yaml, and the environment. Blocks.
     #[must_use]
     pub fn reread(&self, sources: &ConfigSources) -> ReloadedConfig {
         let mut files = Vec::new();

@@ -1,4 +1,4 @@
-//! When something is due again and again: a duration, or a cron expression in a time zone.
+//! A recurring schedule: a duration, or a cron expression in a time zone.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -30,7 +30,7 @@ impl Default for FeedSchedule {
     }
 }
 
-/// A cron expression, as it was written, and what it means.
+/// A cron expression, as written and as parsed.
 #[derive(Clone, Debug)]
 pub struct CronSchedule {
     text: String,
@@ -47,7 +47,7 @@ impl PartialEq for CronSchedule {
 impl Eq for CronSchedule {}
 
 impl FeedSchedule {
-    /// Reads `30s`, `1h`, or five fields of cron (six with seconds).
+    /// Parses `30s`, `1h`, or five fields of cron (six with seconds).
     ///
     /// # Errors
     /// What would be right.
@@ -69,7 +69,7 @@ impl FeedSchedule {
         Ok(FeedSchedule::Cron(Box::new(schedule)))
     }
 
-    /// The same in this time zone, which a duration does not need.
+    /// The same schedule in this time zone, which a duration does not need.
     pub(super) fn in_zone(self, zone: TimeZone) -> FeedSchedule {
         match self {
             FeedSchedule::Cron(cron) => FeedSchedule::Cron(Box::new(CronSchedule { zone, ..*cron })),
@@ -77,7 +77,7 @@ impl FeedSchedule {
         }
     }
 
-    /// The first time that is due after `last`.
+    /// The first due time after `last`.
     #[must_use]
     pub fn next_after(&self, last: Timestamp) -> Option<Timestamp> {
         match self {
@@ -103,7 +103,7 @@ impl fmt::Display for FeedSchedule {
     }
 }
 
-/// A time in a zone, as croner searches over it. (croner knows jiff 0.2.)
+/// A time in a zone, in the form over which croner searches. (croner supports jiff 0.2.)
 #[derive(Clone, Debug)]
 struct CronTime(ZonedDateTime);
 
@@ -113,7 +113,7 @@ impl CronDateTime for CronTime {
         let part = |part: i8| u32::from(part.unsigned_abs());
         let [month, day, hour, minute, second] =
             [at.month(), at.day(), at.hour(), at.minute(), at.second()].map(part);
-        // jiff's parts are within croner's ranges
+        // jiff's fields are within croner's ranges
         let civil = CivilDateTime::from_ymd_hms_opt(at.year().into(), month, day, hour, minute, second);
         civil.unwrap_or_else(|| unreachable!("{at} is a date"))
     }
@@ -166,7 +166,7 @@ impl CronDateTime for CronTime {
     }
 }
 
-/// A zone of the IANA's database.
+/// A zone of the IANA database.
 ///
 /// # Errors
 /// What would be right.

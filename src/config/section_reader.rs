@@ -1,4 +1,4 @@
-//! Takes typed values out of the tree, key by key, and notes every error on the way.
+//! Extracts typed values from the tree, key by key, and collects every error.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,12 +14,12 @@ use super::settings::PROPERTIES;
 use super::tree::ValueOrigin;
 use crate::text::nearest;
 
-/// The merged values of config.yaml, or of one connection. A key that was taken is removed, so that what is left in
-/// the end are unknown keys.
+/// The merged values of config.yaml, or of one connection. A key that was read is removed, so that what remains at the
+/// end are unknown keys.
 pub(super) struct SectionReader<'a> {
     /// The file's path, for errors.
     pub file: &'a str,
-    /// The connection that is read; `None` for config.yaml.
+    /// The connection that is being read; `None` for config.yaml.
     pub connection: Option<SectionScope<'a>>,
     pub values: BTreeMap<String, Value>,
     pub errors: &'a mut ErrorCollector,
@@ -27,7 +27,7 @@ pub(super) struct SectionReader<'a> {
     pub files: &'a FilesInUse,
 }
 
-/// A connection's name, and the line where its section starts; `None` where only the environment defines it.
+/// A connection's name, and the line where its section starts; `None` if only the environment defines it.
 #[derive(Clone, Copy)]
 pub(super) struct SectionScope<'a> {
     pub name: &'a str,
@@ -35,7 +35,7 @@ pub(super) struct SectionScope<'a> {
 }
 
 impl SectionReader<'_> {
-    /// Sets every key. One with an error leaves its field as it is: nobody sees it, since the error ends it all.
+    /// Sets every key. One with an error leaves its field unchanged, which has no effect, since loading then fails.
     pub fn read<T>(&mut self, keys: &[ConfigKey<T>], target: &mut T) {
         for key in
             keys.iter().filter(|key| key.group.is_some_and(|group| group.keys.first() == Some(&key.path)))
@@ -60,7 +60,7 @@ impl SectionReader<'_> {
         }
     }
 
-    /// Of the ways to say the same, leaves one; the environment's override the file's.
+    /// Keeps one of a group's alternative keys; the environment's override the file's.
     fn choose(&mut self, group: Option<&KeyGroup>) {
         let Some(group) = group else { return };
         if group.ignores_empty {
@@ -89,7 +89,7 @@ impl SectionReader<'_> {
         }
     }
 
-    /// `None` where the value is not needed.
+    /// `None` if the value is not needed.
     fn typed(&mut self, kind: KeyKind, value: Value) -> Result<Option<KeyValue>, String> {
         let value = match value.kind {
             ValueKind::String(text) => kind.read(&text)?,
@@ -118,7 +118,7 @@ impl SectionReader<'_> {
         }
     }
 
-    /// Takes every value beneath a section, by the rest of its key.
+    /// Extracts every value beneath a section, by the rest of its key.
     pub fn take_beneath(&mut self, section: &str) -> BTreeMap<String, Value> {
         let prefix = format!("{section}.");
         let (beneath, rest): (BTreeMap<_, _>, _) =
@@ -127,7 +127,7 @@ impl SectionReader<'_> {
         beneath.into_iter().map(|(key, value)| (key.split_at(prefix.len()).1.to_owned(), value)).collect()
     }
 
-    /// Notes an error at a key, whose value comes from `origin`; from nowhere where it is missing.
+    /// Records an error at a key, whose value comes from `origin`; `None` if it is missing.
     pub fn wrong(&mut self, key: &str, origin: Option<&ValueOrigin>, problem: impl Into<String>) {
         let line = match (origin, self.connection) {
             (Some(ValueOrigin::Variable(name)), _) => {
@@ -147,7 +147,7 @@ impl SectionReader<'_> {
         self.errors.add(SourceLocation::File { path: self.file.to_owned(), line }, label, problem);
     }
 
-    /// Everything that was not taken is an error; `known` are the keys that could have been meant.
+    /// Every remaining value is an error; `known` are the keys that could have been meant.
     pub fn refuse_the_rest<T>(&mut self, known: &[ConfigKey<T>]) {
         for (written, value) in std::mem::take(&mut self.values) {
             if value.kind == ValueKind::Nil && is_section(&written, known) {
@@ -169,7 +169,7 @@ fn check_directory(path: &Path) -> Result<(), String> {
     }
 }
 
-/// No section of config.yaml, but one could think so.
+/// Not a section of config.yaml, but a plausible mistake.
 const CONNECTIONS: &str = "connections";
 
 fn is_section<T>(path: &str, known: &[ConfigKey<T>]) -> bool {

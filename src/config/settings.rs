@@ -1,4 +1,4 @@
-//! What config.yaml sets: a struct for each section, and the table of its keys.
+//! The content of config.yaml: a struct for each section, and the table of its keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,9 +24,9 @@ pub struct Config {
     pub retry: RetryConfig,
     pub pool: PoolConfig,
     pub api: ListenAddress,
-    /// Host names that requests may use beside those that are always accepted, separated by commas.
+    /// Host names that requests may use besides those that are always accepted, separated by commas.
     pub api_allowed_hosts: Option<String>,
-    /// Where there is one, only requests that have it are answered.
+    /// If set, only requests that contain it are answered.
     pub api_token: Option<Arc<ApiToken>>,
     pub metrics: ListenAddress,
     pub shutdown: ShutdownConfig,
@@ -52,16 +52,16 @@ pub struct KafkaConfig {
     pub coordination_topic: String,
     pub feeds_topic: String,
     pub control_topic: String,
-    /// Names, and patterns with `*`, of topics that answers may go to as well.
+    /// Names, and patterns with `*`, of additional topics that answers may be sent to.
     pub reply_topics: Vec<String>,
     pub delivery: DeliveryGuarantee,
     /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
     pub static_membership: bool,
-    /// So long the pod's clients may do without Kafka while another one reaches it.
+    /// How long the pod's clients may be without Kafka while another client reaches it.
     pub recreate_after: Duration,
-    /// How long a transaction may be open; it is raised where the way to Kafka takes longer.
+    /// How long a transaction may be open; it is increased if the path to Kafka is slow.
     pub transaction_timeout: Duration,
-    /// Passed through to librdkafka; values may be secrets (`sasl.password`), so all are.
+    /// Passed to librdkafka; values may be secrets (`sasl.password`), so all are treated as such.
     pub properties: BTreeMap<String, SecretString>,
 }
 
@@ -71,11 +71,11 @@ pub struct RetryConfig {
     pub enabled: bool,
     /// How long a task stays in the topic each time.
     pub delay: Duration,
-    /// From its first time on, a task is deferred for this long at most.
+    /// The maximum total time of a task's deferral, from its first time on.
     pub max_deferral: Duration,
 }
 
-/// How an answer and its task's offset are tied together.
+/// How an answer and its task's offset are linked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeliveryGuarantee {
     /// The answer is acknowledged by the broker before the offset is committed.
@@ -89,15 +89,15 @@ pub enum DeliveryGuarantee {
 pub struct PoolConfig {
     pub max_sessions_per_pod: usize,
     pub max_sessions_per_connection: usize,
-    /// Over all pods, with each connection that does not set its own; `None` is no limit.
+    /// The limit over all pods for each connection that does not set its own; `None` is no limit.
     pub max_sessions_total: Option<usize>,
     /// An idle session is closed after this time.
     pub session_timeout: Duration,
-    /// Decoded tasks the pod holds at most; above it the partitions are paused.
+    /// The maximum number of decoded tasks that the pod holds; above it the partitions are paused.
     pub max_waiting_tasks: usize,
-    /// Bytes of these tasks' records at most; above it the partitions are paused.
+    /// The maximum number of bytes of these tasks' records; above it the partitions are paused.
     pub max_waiting_bytes: usize,
-    /// How many bytes a second all connections together may move, when.
+    /// How many bytes a second all connections together may move, and when.
     pub bandwidth: BandwidthTimetable,
     /// A task held for longer is logged, with what it waits for.
     pub slow_task: Duration,
@@ -107,7 +107,7 @@ pub struct PoolConfig {
 pub struct ListenAddress {
     /// A name or an address.
     pub host: String,
-    /// 0 takes a free port.
+    /// 0 chooses a free port.
     pub port: u16,
 }
 
@@ -117,7 +117,7 @@ pub struct ShutdownConfig {
     pub drain: Duration,
 }
 
-/// How changes of connections.ini are found.
+/// How changes of connections.ini are detected.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReloadConfig {
     /// The interval at which its files are checked; `None` is never.
@@ -131,12 +131,12 @@ pub struct SweepConfig {
     pub every: Duration,
 }
 
-/// Which traces are sent, and where.
+/// Which traces are sent, and where to.
 #[derive(Debug, Clone, Default)]
 pub struct TracesConfig {
     /// The collector's URL, with a path; without one nothing is traced.
     pub endpoint: Option<String>,
-    /// Of the tasks whose records do not say themselves whether they are traced.
+    /// Percentage of the tasks whose records do not themselves specify whether they are traced.
     pub percent: u8,
 }
 
@@ -147,10 +147,10 @@ pub struct TransferConfig {
     pub hash: Option<Algorithm>,
 }
 
-/// What all tunnels of a pod have in common.
+/// Settings common to all tunnels of a pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TunnelsConfig {
-    /// frpc; searched for where `None`.
+    /// The path of frpc; searched for if `None`.
     pub frpc: Option<String>,
     /// The loopback addresses that tunnels get.
     pub addresses: AddressRange,
@@ -172,12 +172,12 @@ impl Default for AddressRange {
 #[derive(Debug, Clone, Default)]
 pub struct PodConfig {
     pub name: String,
-    /// The process may leave a core file, and be traced by its user: both show its passwords.
+    /// The process may write a core file, and be traced by its user: both reveal its passwords.
     pub core_dumps: bool,
 }
 
 impl Config {
-    /// What an empty config.yaml means; without connections, and without a pod's name.
+    /// The settings of an empty config.yaml; without connections, and without a pod's name.
     #[must_use]
     pub fn with_defaults() -> Config {
         let mut config = Config::default();
@@ -387,7 +387,7 @@ impl AddressRange {
         1 << (32 - u32::from(self.prefix.clamp(16, 32)))
     }
 
-    /// The address at this place of the range; it goes round.
+    /// The address at this index of the range, modulo its size.
     #[must_use]
     pub fn nth(&self, place: u32) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.first) + place % self.count())
@@ -404,7 +404,7 @@ impl KeyField for DeliveryGuarantee {
     fn store(&mut self, value: KeyValue) {
         *self = match value.into_text().as_str() {
             "at_least_once" => DeliveryGuarantee::AtLeastOnce,
-            _ => DeliveryGuarantee::ExactlyOnce, // the key's kind lets nothing else through
+            _ => DeliveryGuarantee::ExactlyOnce, // the key's kind accepts nothing else
         };
     }
 

@@ -3,11 +3,11 @@
 /// rclone's suffixes are powers of 1024, with or without the `i` (its `--size` documentation).
 const SUFFIXES: [(&str, u32); 5] = [("T", 40), ("G", 30), ("M", 20), ("K", 10), ("", 0)];
 
-/// Digits of a number at most, so that no product overflows.
+/// The maximum number of digits, so that no product overflows.
 const MAX_DIGITS: usize = 15;
 
-/// Reads `64Mi`, `64MiB`, `64M`, `1.5Gi`, `4096`, `4096B`. Unlike rclone, a plain number is bytes and not
-/// KiB: our keys that take a size say `bytes`.
+/// Parses `64Mi`, `64MiB`, `64M`, `1.5Gi`, `4096`, `4096B`. Unlike rclone, a plain number is bytes and not KiB: our
+/// keys with a size contain `bytes`.
 ///
 /// # Errors
 /// `None`: not a size, or too large for one.
@@ -28,7 +28,7 @@ pub fn parse(text: &str) -> Option<u64> {
     u64::try_from(scaled / 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?).ok()
 }
 
-/// Writes a size so that [`parse`] reads the same one, with the largest suffix that divides it.
+/// Formats a size so that [`parse`] returns the same one, with the largest suffix that divides it.
 pub fn show(bytes: u64) -> String {
     for (suffix, shift) in SUFFIXES {
         if shift > 0 && bytes > 0 && bytes.trailing_zeros() >= shift {

@@ -1,4 +1,4 @@
-//! The `options` of tasks that are made for files. What is not set is left to the pool's defaults.
+//! The `options` of tasks that are created for files. Unset options are left to the pool's defaults.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,22 +14,22 @@ pub struct TaskSettings {
     pub preserve_mtime: Option<bool>,
     pub resume: Option<bool>,
     pub defer: Option<bool>,
-    /// From when the task is made.
+    /// Counted from the creation of the task.
     pub deadline: Option<Duration>,
 }
 
-/// What becomes of a download's source.
+/// What happens to a download's source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AfterTransfer {
     #[default]
     Keep,
     Delete,
-    /// Beneath this directory it keeps its path.
+    /// It keeps its path beneath this directory.
     MoveTo(String),
 }
 
 impl AfterTransfer {
-    /// Reads `keep`, `delete`, `move_to:DIRECTORY`.
+    /// Parses `keep`, `delete`, `move_to:DIRECTORY`.
     ///
     /// # Errors
     /// What would be right.
@@ -44,7 +44,7 @@ impl AfterTransfer {
         }
     }
 
-    /// The source is gone after its transfer.
+    /// Whether the source is removed from its place after the transfer.
     #[must_use]
     pub fn removes_source(&self) -> bool {
         matches!(self, AfterTransfer::Delete | AfterTransfer::MoveTo(_))

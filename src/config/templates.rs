@@ -1,4 +1,4 @@
-//! The files that a new installation starts with: every key with its default and what it means.
+//! The files of a new installation: every key with its default and its meaning.
 
 use std::fmt::Write;
 
@@ -102,13 +102,13 @@ fn yaml_value<T>(key: &ConfigKey<T>, text: &str) -> String {
             format!("[{}]", servers.join(", "))
         }
         KeyKind::Host => format!("\"{text}\""),
-        // YAML 1.1, and so Helm, takes it for false.
+        // YAML 1.1, and so Helm, reads it as false.
         _ if text == "off" => format!("\"{text}\""),
         _ => text.to_owned(),
     }
 }
 
-/// The text as comment lines, broken between words.
+/// The text as comment lines, wrapped between words.
 fn comment(text: &str, lead: &str) -> String {
     let mut out = String::new();
     let mut line = String::new();

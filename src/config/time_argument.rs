@@ -1,4 +1,4 @@
-//! A moment, as people say one: how long ago, or a time.
+//! A moment, as users write it: how long ago, or a time.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub enum TimeArgument {
 }
 
 impl TimeArgument {
-    /// Reads `1d`, `90s`, `2025-01-15T10:30:00Z`.
+    /// Parses `1d`, `90s`, `2025-01-15T10:30:00Z`.
     ///
     /// # Errors
     /// What would be right.
@@ -28,7 +28,7 @@ impl TimeArgument {
         })
     }
 
-    /// The moment, seen from `now`.
+    /// The moment relative to `now`.
     #[must_use]
     pub fn before(self, now: Timestamp) -> Timestamp {
         match self {
@@ -37,7 +37,7 @@ impl TimeArgument {
         }
     }
 
-    /// The moment after `now` that a duration means.
+    /// The moment after `now`, if it is a duration.
     #[must_use]
     pub fn after(self, now: Timestamp) -> Timestamp {
         match self {

@@ -21,7 +21,7 @@ pub(super) const TIME_OFFSET: FieldAccess<FtpConnection> = FieldAccess {
     get: |ftp| ftp.time_offset.map_or(KeyValue::Unset, |offset| KeyValue::Text(shown_offset(offset))),
 };
 
-/// `+02:00`, `-0330`, `UTC`, as far as clocks have it.
+/// `+02:00`, `-0330`, `UTC`, within the range of real clocks.
 fn time_offset(text: &str) -> Option<Offset> {
     let text = text.trim();
     if text.eq_ignore_ascii_case("utc") || text.eq_ignore_ascii_case("z") {

@@ -1,4 +1,4 @@
-//! Whether a connection speaks TLS, and which certificates it accepts.
+//! Whether a connection uses TLS, and which certificates it accepts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,13 +40,13 @@ pub enum CertificateTrust {
     System,
     /// Issued by one of these authorities.
     Authorities(Arc<Vec<CertificateDer<'static>>>),
-    /// One of these; issuer, name and date do not matter then.
+    /// One of these; issuer, name and date are then ignored.
     Pinned(Vec<CertificatePin>),
     /// Any (rclone's `no_check_certificate`).
     Anything,
 }
 
-/// A SHA-256 that tells one certificate, or one key, from all others.
+/// A SHA-256 that identifies one certificate, or one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificatePin {
     /// Of the whole certificate, as `openssl x509 -fingerprint -sha256` prints it.
@@ -55,7 +55,7 @@ pub enum CertificatePin {
     PublicKey([u8; 32]),
 }
 
-/// A file of authorities may have this many bytes; the system's own are a quarter of a MiB.
+/// The maximum size of a CA file in bytes; the system's own is a quarter of a MiB.
 pub(super) const MAX_CA_BYTES: u64 = 4 << 20;
 
 /// `tls`.
@@ -164,7 +164,7 @@ fn pin(text: &str) -> Result<CertificatePin, String> {
 }
 
 fn hex(text: &str) -> Option<[u8; 32]> {
-    // openssl's own output begins so.
+    // The format of openssl's own output.
     let text = text.rsplit_once('=').map_or(text, |(_, hex)| hex);
     let digits: String = text.chars().filter(|c| *c != ':').collect();
     let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?;

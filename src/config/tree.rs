@@ -1,8 +1,8 @@
 //! Defaults, files and environment merged into one tree by the `config` crate, in which each value knows its origin.
 //!
 //! Values are text until the key tables give them types: the crate's own file formats would turn `007` into 7 before
-//! the key's kind is known, forget lines and variables, and stop at the first error. `yaml`, `ini` and `environment`
-//! are its sources here.
+//! the key's kind is known, lose lines and variables, and stop at the first error. `yaml`, `ini` and `environment` are
+//! its sources here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use ::config::{ConfigBuilder, Map, Source, Value, ValueKind};
 
 use super::key::{ConfigKey, KeyDefault};
 
-/// What one source says, and what all of them say together.
+/// The values of one source, or of all merged.
 #[derive(Clone, Default)]
 pub(super) struct ConfigTree {
     /// Of config.yaml, by the key's path.
@@ -21,13 +21,13 @@ pub(super) struct ConfigTree {
     pub connections: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
-/// Where a value comes from. In the tree it is a text, since that is what the crate keeps.
+/// The origin of a value. In the tree it is a text, since that is what the crate stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ValueOrigin {
     Default,
-    /// Of the section's file, counted from 1.
+    /// The line in the section's file, from 1.
     Line(usize),
-    /// The variable's name as it was written.
+    /// The variable's name as written.
     Variable(String),
 }
 
@@ -53,7 +53,7 @@ impl ValueOrigin {
     }
 }
 
-/// The keys that have a fixed default, with it.
+/// The keys that have a fixed default, with their defaults.
 pub(super) fn defaults<T>(keys: &[ConfigKey<T>]) -> BTreeMap<String, Value> {
     let fixed = keys.iter().filter_map(|key| match key.default {
         KeyDefault::Is(text) => Some((key.path.to_owned(), ValueOrigin::Default.value(text))),
@@ -63,11 +63,11 @@ pub(super) fn defaults<T>(keys: &[ConfigKey<T>]) -> BTreeMap<String, Value> {
 }
 
 impl ConfigTree {
-    /// What holds: each source overrides those before it.
+    /// The effective values: each source overrides those before it.
     pub fn merge<const N: usize>(sources: [ConfigTree; N]) -> ConfigTree {
         let builder =
             sources.into_iter().fold(::config::Config::builder(), ConfigBuilder::<DefaultState>::add_source);
-        // the crate fails where a source does, and none of ours can
+        // the crate fails only if a source does, and ours cannot
         let mut root = builder.build().map(|merged| table(merged.cache)).unwrap_or_default();
         let mut take = |name: &str| root.remove(name).map(table).unwrap_or_default();
         let (settings, connections) = (take(SETTINGS), take(CONNECTIONS));
@@ -82,7 +82,7 @@ fn table(value: Value) -> BTreeMap<String, Value> {
     value.into_table().map(|table| table.into_iter().collect()).unwrap_or_default()
 }
 
-/// The crate takes the names at the root of a source for expressions (`a.b[0]`), and no others.
+/// The crate takes only the names at the root of a source for expressions (`a.b[0]`).
 const SETTINGS: &str = "settings";
 const CONNECTIONS: &str = "connections";
 

@@ -14,27 +14,27 @@ use super::network;
 use super::password::from_file;
 use super::tls::MAX_CA_BYTES;
 
-/// frps' port where none is given.
+/// frps's default port.
 const DEFAULT_SERVER_PORT: u16 = 7000;
-/// More servers to fail over to are a mistake.
+/// The maximum number of servers to fail over to.
 const MAX_SERVERS: usize = 8;
 /// Each passive port is a listening socket here and a tunnel at the server.
 pub(super) const MAX_PASSIVE_PORTS: usize = 1000;
 
-/// A way through a tunnel of frp, which connections take with `via`.
+/// A tunnel through frp, which connections use with `via`.
 #[derive(Debug, Clone, Default)]
 pub struct FrpTunnel {
     pub name: String,
-    /// `host:port` of frps, tried in turn.
+    /// `host:port` of frps, tried in order.
     pub servers: Vec<String>,
     pub token: SecretString,
     /// Our user at frps; the consumer group unless the section sets it.
     pub user: Option<String>,
-    /// The user of the client beside the FTP server; our own unless the section sets it.
+    /// The user of the client next to the FTP server; our own unless the section sets it.
     pub target_user: Option<String>,
-    /// What the far side's tunnels demand.
+    /// The secret of the far side's tunnels.
     pub secret: SecretString,
-    /// The FTP server's passive ports, each a tunnel; `None`: one tunnel leads to a proxy that takes CONNECT.
+    /// The FTP server's passive ports, each a tunnel; `None`: one tunnel leads to an HTTP CONNECT proxy.
     pub passive_ports: Option<RangeInclusive<u16>>,
     /// `tcp`, `quic`, `websocket` or `wss`.
     pub protocol: String,
@@ -44,11 +44,11 @@ pub struct FrpTunnel {
     pub tls_certificate: Option<PemFile>,
     pub tls_key: Option<PemFile>,
     pub keepalive: Duration,
-    /// A tunnel that is not up by then is reported as failed; it is tried on.
+    /// A tunnel that is not up by then is reported as failed; attempts continue.
     pub up_within: Duration,
 }
 
-/// A file that frpc reads by itself. Its content tells whether it has changed.
+/// A file that frpc reads itself. Its content shows whether it has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PemFile {
     pub path: PathBuf,
@@ -63,13 +63,13 @@ impl FrpTunnel {
         tunnel
     }
 
-    /// How many passive ports are tunnels; 0 where a proxy leads to them.
+    /// How many passive ports are tunnels; 0 if a proxy leads to them.
     #[must_use]
     pub fn port_count(&self) -> usize {
         self.passive_ports.as_ref().map_or(0, |ports| usize::from(ports.end() - ports.start()) + 1)
     }
 
-    /// Whether both lead through one session with frps: they differ in what they reach there only.
+    /// Whether both can share one session with frps: they differ only in what they reach there.
     #[must_use]
     pub fn shares_session_with(&self, other: &FrpTunnel) -> bool {
         let is_session = |key: &&ConfigKey<FrpTunnel>| !OF_THE_TUNNEL.contains(&key.path);
@@ -172,7 +172,7 @@ fn server(text: &str) -> Result<String, String> {
     Ok(if is_ipv6 { format!("[{bare}]:{port}") } else { format!("{bare}:{port}") })
 }
 
-/// A secret in a file: something, in one line.
+/// A secret in a file: one non-empty line.
 fn secret(value: KeyValue) -> Result<Option<SecretString>, String> {
     let KeyValue::File { path, content } = value else { return Ok(None) };
     let secret = from_file(&path, content)?;
@@ -199,7 +199,7 @@ const SECRET: FieldAccess<FrpTunnel> = FieldAccess {
     get: |tunnel| KeyValue::secret(tunnel.secret.expose_secret().as_bytes()),
 };
 
-/// A name as frp takes it, for tunnels and users.
+/// A name that frp accepts for tunnels and users.
 pub(super) fn is_frp_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }

@@ -9,11 +9,11 @@ use super::errors::{ErrorCollector, SourceLocation};
 use super::feeds::FEEDS;
 use super::tree::ValueOrigin;
 
-/// The deepest section that means anything is 3.
+/// The deepest valid section has depth 3.
 const SHAPE: YamlShape =
     YamlShape { max_depth: 8, expected: "sections such as `kafka:`", section_lists: &[FEEDS] };
 
-/// Reads config.yaml's text; `path` names it in errors.
+/// Parses config.yaml's text; `path` names it in errors.
 pub(super) fn read(text: &str, path: &str, errors: &mut ErrorCollector) -> BTreeMap<String, Value> {
     let (entries, problems) = service_kit::yaml::read(text, SHAPE);
     for problem in problems {

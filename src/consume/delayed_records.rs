@@ -26,7 +26,7 @@ pub struct RetryIntake {
     pub group: String,
     /// No record is kept for longer, whatever the clock of the pod that wrote it said.
     pub longest: Duration,
-    /// Who asks for them before they are due.
+    /// Requests reading them before they are due.
     pub waker: DeferredTaskWaker,
 }
 
@@ -78,7 +78,7 @@ impl DelayedRecords {
         RecordReadiness::Delayed(left.min(retry.longest) + SLACK)
     }
 
-    /// Honours a request to read what was deferred before it.
+    /// Honours a request to read the tasks that were deferred before it.
     pub fn read_early(&mut self, retry: Option<&RetryIntake>, now: Instant) {
         let Some(retry) = retry.filter(|retry| self.early.begin(&retry.waker, retry.longest, now)) else {
             return;
@@ -95,11 +95,11 @@ impl DelayedRecords {
             event = "deferred_tasks_woken",
             topic,
             partitions = woken,
-            "a way to a server is there again: deferred tasks are read before they are due"
+            "the route to a server is restored: deferred tasks are read before they are due"
         );
     }
 
-    /// What a record that is taken in says of when it is due: later than now only where it was read early.
+    /// Sets the due time of a record that is taken in: it is in the future only if the record was read early.
     pub fn settle(&self, arrived: &mut FetchedRecord, wall: Timestamp) {
         if let Some(retry) = &mut arrived.retry
             && !self.early.covers(retry.not_before)
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_deferred_before_a_way_was_found_again_is_read_in_its_order() {
+    fn what_was_deferred_before_a_route_was_restored_is_read_in_order() {
         let (mut delayed, retry, now) = (DelayedRecords::default(), retry(), Instant::now());
         for (offset, due) in [(5, 100), (6, 101), (7, 140)] {
             delayed.keep(arrived("retry", offset, deferred("us", due)), now + DELAY);
@@ -252,7 +252,7 @@ mod tests {
             kept.retry = RetryState::read(&kept.headers).map(Box::new);
         }
         delayed.read_early(Some(&retry), now);
-        assert!(delayed.next_due(now, |_| true).is_none(), "nobody has asked");
+        assert!(delayed.next_due(now, |_| true).is_none(), "nothing was requested");
         retry.waker.wake(at(90));
         delayed.read_early(Some(&retry), now);
         let taken: Vec<_> = std::iter::from_fn(|| delayed.next_due(now, |_| true)).collect();

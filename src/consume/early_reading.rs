@@ -1,8 +1,8 @@
-//! Reading deferred tasks before they are due, once the way to their server is there again.
+//! Reading deferred tasks before they are due, once the route to their server is restored.
 //!
-//! A partition of the retry topic is read in its order, whatever connections its tasks are of. So all that were deferred before
-//! the request are read, and the dispatcher keeps those whose connection did not ask until they are due. One record is read
-//! early so often at most as there are requests, which are honoured seldom enough.
+//! A partition of the retry topic is read in order, whatever connections its tasks belong to. So all tasks that were deferred before
+//! the request are read, and the dispatcher delays those of other connections until they are due. A record is read early at
+//! most once per request, and requests are rate-limited.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// Between two requests that are honoured: a way that is lost and found again and again must not keep the topic moving.
+/// The minimum time between two requests that are honoured: a route that flaps must not cause repeated reading.
 const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Asks for the deferred tasks. Copies are one.
+/// Requests the early reading of deferred tasks. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct DeferredTaskWaker(Arc<AtomicI64>);
 
 impl DeferredTaskWaker {
-    /// What has been deferred until now is to be read now.
+    /// Requests the reading of everything that has been deferred until now.
     pub fn wake(&self, wall: Timestamp) {
         self.0.fetch_max(wall.as_millisecond(), Ordering::Relaxed);
     }
@@ -29,17 +29,17 @@ impl DeferredTaskWaker {
     }
 }
 
-/// Up to when tasks are read early.
+/// Which tasks are read early.
 #[derive(Debug, Default)]
 pub(super) struct EarlyReading {
-    /// The request that was honoured last, and when.
+    /// The last request that was honoured, and when.
     honoured: Option<(Timestamp, Instant)>,
-    /// Tasks that are due until then are read.
+    /// Tasks that are due until then are read early.
     until: Option<Timestamp>,
 }
 
 impl EarlyReading {
-    /// Honours a new request: true where records that are kept may be due by it. `stay` is what a deferral takes.
+    /// Honours a new request; true if there was one. `stay` is the duration of a deferral.
     pub fn begin(&mut self, waker: &DeferredTaskWaker, stay: Duration, now: Instant) -> bool {
         let Some(requested) = waker.requested() else { return false };
         let is_new = self.honoured.is_none_or(|(last, at)| {
@@ -52,7 +52,7 @@ impl EarlyReading {
         is_new
     }
 
-    /// Whether a task that is due then is read now.
+    /// Whether a task with this due time is read now.
     pub fn covers(&self, not_before: Timestamp) -> bool {
         self.until.is_some_and(|until| not_before <= until)
     }

@@ -1,11 +1,12 @@
-//! What pods do together: they share what is counted over all of them, and show each other how they are.
+//! Coordination between pods: they share limits that are counted over all of them, and announce their state to each
+//! other.
 //!
 //! ```text
 //! session_caps   max_sessions_total: sessions with one server over all pods
 //! pod_announcer  announces this pod to the others, and reads what they announce
 //! ```
 //!
-//! Session caps rest on `kafka::owned_partition`: one pod at a time decides, and what it decides is in a log that all read.
+//! Session caps use `kafka::owned_partition`: one pod at a time decides, and its decisions are in a log that all read.
 
 pub mod pod_announcer;
 pub mod session_caps;

@@ -1,7 +1,7 @@
-//! Announces this pod to the others on the coordination topic, and reads what they announce; on a thread of its own.
+//! Announces this pod to the others on the coordination topic, and reads their announcements; on a separate thread.
 //!
-//! Nobody acts upon an announcement, so there are no transactions, and none of the rules that session caps need: a record
-//! that is lost is followed by the next one.
+//! No decision depends on an announcement, so there are no transactions, and none of the rules that session caps need:
+//! a lost record is followed by the next one.
 
 use std::io;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use crate::pods::{ANNOUNCE_EVERY, PodAnnouncement, PoolBoard, RecordAge};
 
 /// Waiting for a record.
 const POLL: Duration = Duration::from_millis(250);
-/// Records that are taken in between two looks at the time.
+/// How many records are processed between two checks of the time.
 const BURST: usize = 1_000;
-/// Between two attempts to follow the topic.
+/// The delay between two attempts to follow the topic.
 const AGAIN: Duration = Duration::from_secs(5);
-/// For the last announcement.
+/// The time limit of the last announcement.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The pod that is announced.
 pub trait AnnouncedPod: Send {
-    /// How it is now. Called every [`ANNOUNCE_EVERY`]: rates are those since the call before.
+    /// Its present state. Called every [`ANNOUNCE_EVERY`]: rates are those since the previous call.
     fn announcement(&self) -> PodAnnouncement;
 }
 
-/// What an announcer is made of.
+/// The parts of an announcer.
 pub struct PodAnnouncer {
     pub kafka: KafkaConfig,
     pub pod: String,
@@ -49,12 +49,12 @@ impl std::fmt::Debug for PodAnnouncer {
 #[derive(Debug)]
 pub struct PodAnnouncerHandle {
     stop: Arc<AtomicBool>,
-    /// Resolves when the others have been told that the pod stops.
+    /// Resolves when the others have been notified that the pod stops.
     pub ended: oneshot::Receiver<()>,
 }
 
 impl PodAnnouncerHandle {
-    /// Says that the pod stops, and ends.
+    /// Announces that the pod stops, and ends.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -64,7 +64,7 @@ impl PodAnnouncer {
     /// Runs until it is stopped.
     ///
     /// # Errors
-    /// There is no thread.
+    /// If no thread can be started.
     pub fn spawn(self) -> io::Result<PodAnnouncerHandle> {
         let (stop, (left, ended)) = (Arc::new(AtomicBool::new(false)), oneshot::channel());
         let stopped = Arc::clone(&stop);
@@ -87,7 +87,7 @@ impl PodAnnouncer {
         Ok(PodAnnouncerHandle { stop, ended })
     }
 
-    /// Until it is stopped, or the topic cannot be followed.
+    /// Runs until it is stopped, or the topic cannot be followed.
     fn follow(&self, stopped: &AtomicBool) -> Result<(), KafkaError> {
         let topic = &self.kafka.coordination_topic;
         let from = FollowFrom::Beginning;

@@ -1,7 +1,7 @@
 //! One connection's queue: its waiting and running tasks, its workers, and its breaker.
 //!
-//! A worker is counted here from before it is spawned until it leaves, and it leaves in the same step in
-//! which it finds nothing to do: so no task arrives unnoticed in between.
+//! A worker is counted here from before it is spawned until it leaves, and it leaves in the same step in which it finds
+//! nothing to do: so no task arrives unnoticed in between.
 
 mod lost_route;
 mod running_task;
@@ -35,11 +35,12 @@ use crate::offsets::TopicPartition;
 pub(super) struct ConnectionQueue {
     pub connection: Arc<str>,
     state: Mutex<QueueState>,
-    /// All tasks of the connection in the dispatcher, those behind another one with their destination included.
+    /// How many tasks of the connection the dispatcher has, including those queued behind another one with their
+    /// destination.
     pub held: Arc<AtomicUsize>,
     /// Notified when a worker without a session may not be needed any more.
     pub changed: Notify,
-    /// Orphaned temp files are being removed from its server, on a session of their own.
+    /// Orphaned temp files are being removed from its server, on a separate session.
     pub is_cleaned: AtomicBool,
     /// Tries of some local connection hang: see [`super::hung_tries`].
     pub has_hung: AtomicBool,
@@ -52,21 +53,21 @@ struct QueueState {
     woken_until: Option<Timestamp>,
     breaker: CircuitBreaker,
     outage_log: OutageLog,
-    /// The last error that would have befallen every task, even if the server has recovered.
+    /// The last error that would have affected every task, even if the server has recovered.
     last_error: Option<LastError>,
     /// When a worker last had a session.
     served_at: Option<Instant>,
     workers: usize,
-    /// Workers that have a session, and so are neither waiting for one nor connecting.
+    /// Workers that have a session, so are neither waiting for one nor connecting.
     with_session: usize,
     /// Running tasks by the number of their worker: one, or two for a while if uploads are pipelined.
     running: HashMap<u64, Vec<RunningTask>>,
     last_worker: u64,
-    /// By local connection, how many tries hung when that was looked at last, and for how long.
+    /// By local connection, how many tries hung at the last check, and for how long.
     hung: HashMap<String, (usize, Duration)>,
-    /// Local connections of which a hanging try gave its session back, and when.
+    /// Local connections of which a hung try released its session, and when.
     given_back: HashMap<String, Instant>,
-    /// No more tasks are begun.
+    /// No more tasks are started.
     stopped: bool,
     /// The connection was removed; running tasks may finish.
     removed: bool,
@@ -80,7 +81,7 @@ pub(super) struct QueueCounts {
     pub in_flight: usize,
 }
 
-/// What a worker without a session is to do.
+/// What a worker without a session should do.
 #[derive(Debug)]
 pub(super) enum WorkerAction {
     /// Get a session.
@@ -89,7 +90,7 @@ pub(super) enum WorkerAction {
     Wait(Instant),
     /// The server refuses user or password: answer the tasks that are ready with this.
     Refuse(Failure),
-    /// The worker is not needed, and not counted any more.
+    /// The worker is not needed, and no longer counted.
     Leave,
 }
 
@@ -110,7 +111,7 @@ impl ConnectionQueue {
         self.push(queued, TaskQueue::push_back)
     }
 
-    /// The same, ahead of the others: it has waited for its turn behind a task with its destination.
+    /// Adds a task ahead of the others: it has already waited behind a task with its destination.
     pub fn push_front(&self, queued: Box<QueuedTask>) -> Option<Box<QueuedTask>> {
         self.push(queued, TaskQueue::push_front)
     }
@@ -164,13 +165,13 @@ impl ConnectionQueue {
         state.removed && state.workers == 0
     }
 
-    /// What is to be logged of the connection's state now.
+    /// What should be logged about the connection's state now.
     pub fn outage_event(&self, now: Instant) -> Option<OutageEvent> {
         let state = &mut *self.state();
         state.outage_log.observe(&state.breaker, now)
     }
 
-    /// Takes out all waiting tasks that `leave`.
+    /// Takes out all waiting tasks for which `leave` holds.
     pub fn take_if(&self, leave: impl Fn(&QueuedTask) -> bool) -> Vec<Box<QueuedTask>> {
         self.state().queue.take_if(leave)
     }
@@ -246,8 +247,8 @@ impl ConnectionQueue {
         taken.into_iter().filter_map(|queued| exit(&queued).map(|exit| (queued, exit))).collect()
     }
 
-    /// Takes out the waiting tasks at these offsets, and if the server is away all tasks of their partitions, as far
-    /// as they `may` leave. None if it is not a waiting task that blocks its partition.
+    /// Takes out the waiting tasks at these offsets, and if the server is down all tasks of their partitions, as far as
+    /// they `may` leave. `None` if it is not a waiting task that blocks its partition.
     pub fn take_blocking(
         &self,
         stuck: &[(TopicPartition, i64)],
@@ -273,14 +274,14 @@ impl ConnectionQueue {
         })
     }
 
-    /// Takes out the waiting tasks that must not be begun under their lease any more.
+    /// Takes out the waiting tasks that must no longer be started under their lease.
     pub fn withdraw(&self) -> Vec<Box<QueuedTask>> {
         let withdrawn = self.state().queue.take_if(|queued| !queued.record.lease.may_begin());
         self.changed.notify_waiters();
         withdrawn
     }
 
-    /// Begins no more tasks; drops the waiting ones and returns their number.
+    /// Starts no more tasks; drops the waiting ones and returns their number.
     pub fn stop(&self) -> usize {
         let dropped = {
             let mut state = self.state();
@@ -311,23 +312,23 @@ impl ConnectionQueue {
         hung
     }
 
-    /// A hanging try of this local connection gives its session back.
+    /// A hung try of this local connection releases its session.
     pub fn gives_back(&self, local: &str, now: Instant) {
         self.state().given_back.insert(local.to_owned(), now);
         self.has_hung.store(true, Ordering::Relaxed);
     }
 
-    /// When a hanging try of this local connection last gave its session back, if that is not long ago.
+    /// When a hung try of this local connection last released its session, if that is recent.
     pub fn gave_back(&self, local: &str) -> Option<Instant> {
         self.state().given_back.get(local).copied()
     }
 
-    /// How many of this local connection's tries hung when they were looked for last, and for how long.
+    /// How many of this local connection's tries hung at the last check, and for how long.
     pub fn hung_of(&self, local: &str) -> Option<(usize, Duration)> {
         self.state().hung.get(local).copied()
     }
 
-    /// Whether a task waits for a session whose local connection is none of these.
+    /// Whether a task with a local connection other than these waits for a session.
     pub fn has_ready_besides(&self, hung: &HungByLocal) -> bool {
         self.state().queue.waiting_ready().any(|queued| !hung.contains_key(&queued.task.local))
     }
@@ -379,7 +380,7 @@ impl ConnectionQueue {
         self.state().breaker.state(now)
     }
 
-    /// Tasks to or from this local connection that wait.
+    /// How many waiting tasks read from or write to this local connection.
     pub fn waiting_for_local(&self, local: &str) -> usize {
         self.state().queue.waiting().filter(|queued| queued.task.local == local).count()
     }
@@ -405,7 +406,7 @@ impl QueueState {
         self.workers - self.running.len()
     }
 
-    /// Whether one more worker may look for a session, or one of the `counted` that do already.
+    /// Whether one more worker may try to get a session, or one of the `counted` that already do.
     fn may_seek_besides(&self, counted: usize) -> bool {
         match self.breaker.concurrency() {
             ConcurrencyLimit::Any => true,
@@ -414,7 +415,7 @@ impl QueueState {
         }
     }
 
-    /// Whether a worker must not begin anything on the session that it has: only the breaker's one probe may run.
+    /// Whether a worker must not start anything on the session that it has: only the breaker's probe may run.
     fn is_held(&self, now: Instant) -> bool {
         let is_open = || self.breaker.decide(now) != BreakerDecision::Try;
         self.breaker.is_route_lost()

@@ -9,33 +9,33 @@ use jiff::Timestamp;
 use super::queued_task::QueuedTask;
 use crate::record::RetryState;
 
-/// A task that cannot continue within this time is deferred: its backoff is longer, or its server has been away for
-/// as long.
+/// A task that cannot continue within this time is deferred: its backoff is longer, or its server has been down for
+/// this long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// A task that waits for so long for a session that other pods have (`max_sessions_total`) is deferred. Longer than a
-/// server's outage is waited for: the pod's turn comes by itself.
+/// A task that waits for this long for a session that other pods have (`max_sessions_total`) is deferred. Longer than
+/// the wait in an outage: the pod will get its share without further action.
 pub(super) const GRANT_PATIENCE: Duration = Duration::from_secs(60);
-/// Tasks a second that may be deferred from the backlogs of healthy connections: enough to reach the tasks behind
-/// them, too few to keep the brokers busy with a backlog.
+/// How many tasks a second may be deferred from the backlogs of healthy connections: enough to reach the tasks behind
+/// them, too few to load the brokers with a backlog.
 const SURPLUS_PER_SECOND: usize = 1_000;
 
 /// How tasks are deferred.
 #[derive(Clone, Debug)]
 pub struct DeferralPolicy {
     pub group: Arc<str>,
-    /// One deferral takes this long, whatever its reason: so the topic's order is the order in which tasks are due.
+    /// One deferral takes this long, whatever its reason: so the topic's order is the order in which tasks become due.
     pub delay: Duration,
-    /// From its first deferral on, a task is deferred for this long at most.
+    /// A task is deferred for at most this long, counted from its first deferral.
     pub limit: Duration,
     /// Whether the retry topic can be used; until then tasks wait in the pod.
     pub is_possible: Arc<AtomicBool>,
 }
 
-/// May a task be deferred now?
+/// Whether a task may be deferred now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DeferralDecision {
     Possible,
-    /// It has been deferred for as long as it may be.
+    /// It has been deferred for as long as is permitted.
     Exhausted,
     /// It must be tried or answered here.
     Never,
@@ -52,7 +52,7 @@ pub(super) enum DeferReason {
     LocalOutage,
     /// Its next try is due later than [`PATIENCE`].
     Backoff,
-    /// Its connection holds more than its share of the pod's tasks.
+    /// Its connection has more than its share of the pod's tasks.
     Surplus,
     /// Its partition's span is full, and this task blocks those behind it.
     Blocking,
@@ -110,7 +110,7 @@ pub(super) struct OverflowLimiter {
 }
 
 impl OverflowLimiter {
-    /// To be called every `period`.
+    /// Must be called every `period`.
     pub fn refill(&self, period: Duration) {
         let share = SURPLUS_PER_SECOND as u128 * period.as_millis() / 1_000;
         self.left.store(usize::try_from(share).unwrap_or(SURPLUS_PER_SECOND), Ordering::Relaxed);

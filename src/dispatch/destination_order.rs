@@ -1,7 +1,8 @@
 //! Two tasks of one partition with the same destination run one after the other, in the topic's order.
 //!
-//! The first one holds the destination; the others wait behind it, outside their connections' queues, until it leaves
-//! the dispatcher. The key is a hash: if two destinations share one, they wait for each other, which does no harm.
+//! The first one holds the destination; the others are queued behind it, outside their connections' queues, until it
+//! leaves the dispatcher. The key is a hash: if two destinations share one, their tasks wait for each other, which does
+//! no harm.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -14,14 +15,14 @@ use crate::record::{Origin, Record};
 use crate::task::{Operation, Task};
 use crate::transfer::LocalFiles;
 
-/// The path that a task's local path means beneath its connection's `base_path`; `None` if it is not allowed.
+/// Resolves a task's local path against its connection's `base_path`; `None` if the path is not allowed.
 pub type ResolvePath = fn(&Path, &str) -> Option<PathBuf>;
 
-/// A destination, as one assignment of one partition sees it.
+/// A destination within one assignment of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct DestinationKey(u64);
 
-/// Where a local connection's files are.
+/// The directory of a local connection's files.
 #[derive(Clone, Debug)]
 pub(super) struct LocalRoot {
     /// Its `base_path`.
@@ -29,7 +30,8 @@ pub(super) struct LocalRoot {
     pub files: LocalFiles,
 }
 
-/// Which destinations are held, and by whom. Its lock is never held across an await, nor together with a queue's.
+/// Which destinations are held, and by which tasks. Its lock is never held across an await, nor together with a
+/// queue's.
 #[derive(Debug)]
 pub(super) struct DestinationOrder {
     /// The local connections, by name.
@@ -41,7 +43,7 @@ pub(super) struct DestinationOrder {
 
 #[derive(Debug, Default)]
 struct HeldDestinations {
-    /// The tasks that wait behind the one that holds the destination; mostly none. Bounded by the task budget.
+    /// The tasks queued behind the one that holds the destination; usually none. Bounded by the task budget.
     behind: HashMap<DestinationKey, VecDeque<Box<QueuedTask>>>,
     stopped: bool,
 }
@@ -56,13 +58,13 @@ impl DestinationOrder {
         }
     }
 
-    /// The local connections have moved.
+    /// The local connections' directories have changed.
     pub fn move_roots(&self, roots: HashMap<String, LocalRoot>) {
         *self.roots.write().unwrap_or_else(PoisonError::into_inner) = roots;
     }
 
-    /// The key of a task's destination. Purely lexical: neither symlinks nor names that a server takes for the same
-    /// are resolved.
+    /// The key of a task's destination. Purely lexical: resolves neither symlinks nor different spellings of a server's
+    /// path.
     pub fn key(&self, record: &Record, task: &Task) -> DestinationKey {
         let mut hasher = self.hash.build_hasher();
         let Record { origin, lease, .. } = record;
@@ -71,14 +73,14 @@ impl DestinationOrder {
         DestinationKey(hasher.finish())
     }
 
-    /// The local files that a task's tries work on. They agree with its key, unless roots are moved in between.
+    /// The local storages that a task's tries use. They match its key, unless roots are moved in between.
     pub fn files(&self, task: &Task) -> LocalFiles {
         let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
         roots.get(&task.local).map(|root| root.files.for_task()).unwrap_or_default()
     }
 
-    /// Returns the task if it holds its destination now; `None` if it waits behind another, or is dropped because no
-    /// more tasks are begun.
+    /// Returns the task if it holds its destination now; `None` if it is queued behind another, or dropped because no
+    /// more tasks are started.
     pub fn enter(&self, mut queued: Box<QueuedTask>) -> Option<Box<QueuedTask>> {
         let mut state = self.state();
         if state.stopped {
@@ -93,7 +95,7 @@ impl DestinationOrder {
         Some(queued)
     }
 
-    /// The holder has left; the next task in the order holds the destination now.
+    /// The holder has left; returns the next task in order, which now holds the destination.
     pub fn next(&self, destination: DestinationKey) -> Option<Box<QueuedTask>> {
         let mut state = self.state();
         debug_assert!(
@@ -109,12 +111,12 @@ impl DestinationOrder {
         Some(next)
     }
 
-    /// Takes out the tasks behind others that must not be begun under their lease any more.
+    /// Takes out the tasks behind others that must no longer be started under their lease.
     pub fn withdraw(&self) -> Vec<Box<QueuedTask>> {
         self.take_if(|queued| !queued.record.lease.may_begin())
     }
 
-    /// Takes out the tasks behind others that `leave`.
+    /// Takes out the tasks behind others for which `leave` holds.
     pub fn take_if(&self, leave: impl Fn(&QueuedTask) -> bool) -> Vec<Box<QueuedTask>> {
         let mut taken = Vec::new();
         for behind in self.state().behind.values_mut() {
@@ -133,7 +135,7 @@ impl DestinationOrder {
         self.state().behind.values_mut().flatten().for_each(|queued| change(queued));
     }
 
-    /// Begins no more tasks; drops those behind others and returns their number.
+    /// Starts no more tasks; drops those behind others and returns their number.
     pub fn stop(&self) -> usize {
         let dropped = {
             let mut state = self.state();
@@ -152,7 +154,7 @@ impl DestinationOrder {
         counts
     }
 
-    /// The status of this record's task, if it waits behind another, and the destination that it waits for.
+    /// The status of this record's task, if it is queued behind another, and the destination that it waits for.
     pub fn task_status(&self, origin: &Origin) -> Option<(TaskStatus, DestinationKey)> {
         let state = self.state();
         let mut behind = state.behind.values().flatten();
@@ -166,7 +168,7 @@ impl DestinationOrder {
                 let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
                 let root = roots.get(&task.local);
                 match root.and_then(|root| (self.resolve)(&root.path, &task.local_path)) {
-                    // Without the connection's name: two may have the same directory.
+                    // Without the connection's name: two connections may share a directory.
                     Some(path) => path.hash(hasher),
                     None => (&task.local, &task.local_path).hash(hasher),
                 }

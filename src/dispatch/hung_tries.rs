@@ -1,10 +1,10 @@
-//! Tries that hang in a call into a local file system hold sessions that other tasks could use.
+//! Tries that hang in a call into a local file system occupy sessions that other tasks could use.
 //!
-//! A call into a file system cannot be cancelled, and a slow disk is no broken one: a call has a minute. But of a
-//! connection's sessions, the tries of one local connection may hold only a share while they hang: half. With so
-//! many hanging, no further task of that local connection is begun on that server; and where tasks of another one wait
-//! for a session, or another server's tasks for room in the pod, those above the share give theirs back. They are
-//! tried again, at no cost.
+//! A call into a file system cannot be cancelled, and a slow disk is not a broken one: a call has a minute. But the
+//! hung tries of one local connection may occupy only a share of a connection's sessions: half. Once that many hang, no
+//! further task of that local connection is started on that server; and if tasks of another one wait for a session, or
+//! another server's tasks for room in the pod, the tries above the share release theirs. They are tried again, without
+//! counting.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,29 +23,29 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::pool::SessionConnector;
 use crate::transfer::CallWatch;
 
-/// A call that takes longer hangs, as far as its session is concerned.
+/// A call that takes longer counts as hung as far as its session is concerned.
 pub(super) const HUNG_AFTER: Duration = Duration::from_secs(2);
-/// For so long no try is begun in a file system that still has a call of one that gave its session back: then another
-/// one shows whether it answers by now.
+/// How long no try is started in a file system that still has a call of one that released its session: after that
+/// another try shows whether it answers again.
 pub(super) const GIVEN_BACK_FOR: Duration = Duration::from_secs(60);
-/// How soon a task is looked at again that waits for a file system which hangs.
+/// How soon a task that waits for a hung file system is checked again.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The tries of one local connection that hang, on one server's sessions.
+/// The hung tries of one local connection on one server's sessions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HungTries {
     pub watches: Vec<Arc<CallWatch>>,
     pub longest: Duration,
 }
 
-/// How many of a connection's sessions may be held by tries that hang in one local connection's file system before no
-/// further one is begun.
+/// How many of a connection's sessions may be occupied by tries that hang in one local connection's file system before
+/// no further one is started.
 fn gate(limit: usize) -> usize {
     (limit / 2).max(1)
 }
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
-    /// Why a task is not begun: too many of its local connection's tries hang on this server's sessions.
+    /// Why a task is not started: too many of its local connection's tries hang on this server's sessions.
     pub(super) fn hung_outage(&self, queue: &ConnectionQueue, queued: &QueuedTask) -> Option<LocalOutage> {
         if !queue.has_hung.load(Ordering::Relaxed) {
             return None;
@@ -56,7 +56,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             (None, Some(at)) => (0, HUNG_AFTER + now.saturating_duration_since(at)),
             (None, None) => return None,
         };
-        // What a try that gave its session back has begun goes on in the file system: it tells when that answers.
+        // The call of a try that released its session continues in the file system, and shows when that answers again.
         let still_hangs = || queue.gave_back(local).is_some() && queued.files.is_hanging(HUNG_AFTER);
         if count < gate(self.pool.limit(&queue.connection)) && !still_hangs() {
             return None;
@@ -75,7 +75,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         })
     }
 
-    /// Looks for tries that hang, and ends those whose sessions others wait for; in a drain, all of them.
+    /// Finds hung tries, and ends those whose sessions are needed; in a drain, all of them.
     pub(super) fn give_back_hung(&self, queue: &ConnectionQueue, now: Instant) {
         let hung = queue.find_hung(HUNG_AFTER, now);
         if hung.is_empty() {
@@ -113,7 +113,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
 /// By local connection.
 pub(super) type HungByLocal = HashMap<String, HungTries>;
 
-/// What becomes of a try that hangs while its session is needed.
+/// The error of a try that hangs while its session is needed.
 pub(super) fn hangs(local: &str, longest: Duration) -> TryError {
     let message =
         format!("local connection {local}: its file system has not answered for {} s", longest.as_secs());

@@ -1,4 +1,4 @@
-//! A task's way through the dispatcher: submit → enqueue → take → run → finish. The states are drawn in [`super`].
+//! A task's path through the dispatcher: submit → enqueue → take → run → finish. The states are drawn in [`super`].
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -38,18 +38,18 @@ pub(super) enum TaskExit {
     Answered(Result<Completed, Failure>),
     /// Its record goes to the retry topic.
     Deferred(DeferReason),
-    /// Dropped before its next try: its partition leaves this pod, and the next owner does it.
+    /// Dropped before its next try: its partition leaves this pod, and the next owner processes it.
     Withdrawn,
-    /// Dropped during a try, by the end of its lease or of the time to drain.
+    /// Dropped during a try, at the end of its lease or at the drain's deadline.
     Cancelled,
 }
 
-/// The try was cut off, by the end of the task's lease or of the time to drain.
+/// The try was aborted at the end of the task's lease or at the drain's deadline.
 pub(super) struct TryCancelled;
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
-    /// Queues a task; never blocks. A task that cannot be tried at all is answered at once; while draining it
-    /// is dropped, and done by the next owner of its partition.
+    /// Queues a task; never blocks. A task that cannot be tried at all is answered at once; while draining it is
+    /// dropped, and processed by the next owner of its partition.
     pub fn submit(&self, submitted: SubmittedTask) {
         let shared = &self.shared;
         let _unchanged = shared.changing.read().unwrap_or_else(PoisonError::into_inner);
@@ -75,9 +75,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
 }
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
-    /// A connection may hold as many tasks as there is room left in the pod: so one backlog takes half of the pod,
-    /// two take a third each, and there is always room for the others. What is above is deferred: all of it if the
-    /// server is away, else little by little.
+    /// A connection may have as many tasks as there is room left in the pod: so one backlog takes half of the pod, two
+    /// take a third each, and there is always room for the others. The excess is deferred: all of it if the server is
+    /// down, otherwise little by little.
     fn is_surplus(&self, queue: &ConnectionQueue, queued: &QueuedTask) -> bool {
         let is_over = self.queues().len() > 1 && queue.held.load(Ordering::Relaxed) >= self.budget.room();
         is_over
@@ -128,21 +128,21 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         }
     }
 
-    /// Why no try of the task is begun any more.
+    /// Why the task is not tried any more.
     fn no_more_wanted(&self, queued: &QueuedTask) -> Option<Failure> {
         let cancelled = self.batches.cancellation(&queued.record.headers);
         cancelled.or_else(|| queued.past_deadline(Timestamp::now()))
     }
 
     fn local_outage(&self, queue: &ConnectionQueue, queued: &QueuedTask) -> Option<LocalOutage> {
-        // Before the breaker, which counts on its probe.
+        // Before the breaker, which relies on its probe.
         self.hung_outage(queue, queued).or_else(|| {
             let Task { local, options, .. } = &*queued.task;
             self.local_breakers.outage(local, options.retry_count, queued.queued_at, Instant::now())
         })
     }
 
-    /// How a task leaves whose local connection is down; `None` if it waits on.
+    /// The exit of a task whose local connection is down; `None` if it continues to wait.
     fn exit_of_outage(&self, queued: &QueuedTask, outage: &LocalOutage) -> Option<TaskExit> {
         match self.deferral.decide(queued, Timestamp::now()) {
             DeferralDecision::Possible if outage.is_long => {
@@ -158,7 +158,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
 }
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
-    /// Runs one try on this session; false if the session must not be used again, even if it seems sound.
+    /// Runs one try on this session; false if the session must not be used again, even if it seems usable.
     pub(super) async fn run(
         &mut self,
         session: &mut LeasedSession<C>,
@@ -167,7 +167,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     ) -> bool {
         let gauge = self.slot.transfer_begins(&queued, Instant::now());
         let shared = Arc::clone(&self.shared);
-        // Checked before each file: one that was begun by pipelining runs in any case.
+        // Checked before each file: one that was started by pipelining runs in any case.
         let may_pipeline = !session.must_yield() && queued.tries.is_first();
         let (cancelled, interrupted) = (shared.cancelled.child_token(), session.interrupted());
         let ended = {
@@ -178,8 +178,8 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             let slot = &mut self.slot;
             let mut next_task = NextInQueue { shared: &shared, slot, may_pipeline, next, previous_ended };
             let try_at = (request, &*gauge);
-            // Pinned here, and lent: a future is large, and each function that takes it whole copies it, and
-            // has room for it twice.
+            // Pinned here, and passed by reference: a future is large, and each function that takes it by value copies
+            // it, and needs twice its size.
             let running =
                 pin!(shared.executor.execute(session, pipeline, try_at, kept, &mut next_task, &cancelled));
             let caught = pin!(catch_panic(running));
@@ -227,7 +227,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         !is_in_doubt
     }
 
-    /// The session must be closed, through no fault of its tasks: what has not ended is tried again at no cost.
+    /// The session must be closed, through no fault of its tasks: what has not ended is tried again without counting.
     fn interrupted(
         &mut self,
         tasks: &mut PipelinedTasks<T::Pipeline>,
@@ -246,22 +246,22 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             }
             TryEnd::Ended(_) => self.retry_uncounted(queued, &session_interrupted(), None),
             TryEnd::Cancelled | TryEnd::Hung(_) => {
-                queued.kept = ResumeState::default(); // it may have been cut off in the middle of a change
+                queued.kept = ResumeState::default(); // it may have been interrupted in the middle of a change
                 self.retry_uncounted(queued, &session_interrupted(), None);
             }
         }
         false
     }
 
-    /// The task is tried again, at no cost, when its file system answers.
+    /// The task is tried again, without counting, when its file system answers.
     fn give_session_back(&mut self, mut queued: Box<QueuedTask>, longest: Duration) {
-        queued.kept = ResumeState::default(); // it may have been cut off in the middle of a change
+        queued.kept = ResumeState::default(); // it may have been interrupted in the middle of a change
         let error = hung_tries::hangs(&queued.task.local, longest);
         self.local_tried(&queued, Some(&error));
         self.retry_uncounted(queued, &error, None);
     }
 
-    /// Ends the task before the one that has just run, if its rename went out with the end of that one.
+    /// Ends the previous task, if its rename went out with the end of the one that has just run.
     fn finish_previous(&mut self, tasks: &mut PipelinedTasks<T::Pipeline>) {
         let Some(previous) = tasks.rename_pending.take() else { return };
         let is_over = self.shared.cancelled.is_cancelled() || !previous.record.lease.is_live();
@@ -269,7 +269,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             Some(Ok(transferred)) => self.try_ended(previous, Ok(transferred)),
             Some(Err(TransferError::Failed(error))) => self.try_ended(previous, Err(error)),
             _ if is_over => self.finish(previous, TaskExit::Cancelled),
-            // The try was cut off, or panicked, before it could say; or its neighbour's lease ended.
+            // The try was aborted, or panicked, before it could report; or the other task's lease ended.
             _ => self.try_ended(previous, Err(pipelined_tasks::interrupted())),
         }
     }
@@ -328,8 +328,8 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         self.shared.local_breakers.tried(&queued.task.local, error, Instant::now(), rand::random())
     }
 
-    /// The task waits again, for its next try; if its connection was removed, it is answered, `last` being the failure
-    /// of its last try.
+    /// The task waits for its next try; if its connection was removed, it is answered, with `last` as the failure of
+    /// its last try.
     pub(super) fn retry(&mut self, queued: Box<QueuedTask>, due: Option<Instant>, last: Option<&Failure>) {
         if let Some(queued) = self.slot.retry(queued, due) {
             self.shared.finish_unknown(queued, last);
@@ -343,7 +343,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
 }
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
-    /// The task leaves, and its destination goes to the next one that waits for it.
+    /// The task leaves, and its destination passes to the next task that waits for it.
     pub(super) fn finish(self: &Arc<Self>, queued: Box<QueuedTask>, exit: TaskExit) {
         let (destination, holds_destination) = (queued.destination, queued.holds_destination);
         self.leave(queued, exit);
@@ -375,12 +375,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             };
             if let Some(queued) = refused {
                 let failure = queued.unknown_connection(None);
-                self.leave(queued, TaskExit::Answered(Err(failure))); // its destination goes to the next one
+                self.leave(queued, TaskExit::Answered(Err(failure))); // its destination passes to the next one
             }
         }
     }
 
-    /// The only way out. No answer is given under a lease that has ended.
+    /// The only exit. No answer is given under a lease that has ended.
     fn leave(&self, mut queued: Box<QueuedTask>, exit: TaskExit) {
         if !queued.record.lease.is_live() {
             return;

@@ -1,4 +1,5 @@
-//! A breaker for each local connection: a full, read-only, frozen or missing file system is like a server that is down.
+//! A breaker for each local connection: a full, read-only, hung or missing file system is treated like a server that is
+//! down.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use crate::failure::{Failure, Remedy, TryError};
 /// Why a task may not be tried now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LocalOutage {
-    /// Not before this.
+    /// The next try is not before this.
     pub until: Instant,
     pub last: Failure,
     /// The answer of a task that cannot be deferred and has waited for too long.
@@ -21,11 +22,11 @@ pub(super) struct LocalOutage {
     pub is_long: bool,
 }
 
-/// By the local connections' names; only those are listed that have had a failure. The lock is never held across an await.
+/// By local connection name; contains only those that have failed. The lock is never held across an await.
 #[derive(Debug, Default)]
 pub(super) struct LocalBreakers {
     breakers: Mutex<HashMap<String, CircuitBreaker>>,
-    /// Of those that were logged as down.
+    /// Those that were logged as down.
     logs: Mutex<HashMap<String, OutageLog>>,
 }
 
@@ -64,8 +65,8 @@ impl LocalBreakers {
         self.lock().get(local)?.expired_answer(queued_at, retry_count, now)
     }
 
-    /// A try has ended, with `error` if it failed; true if others have failed like it since the last one that succeeded:
-    /// then it says nothing about its task.
+    /// A try has ended, with `error` if it failed; true if others have failed the same way since the last one that
+    /// succeeded: then it says nothing about its task.
     pub fn tried(&self, local: &str, error: Option<&TryError>, now: Instant, jitter: f64) -> bool {
         let mut breakers = self.lock();
         let Some(error) = error else {
@@ -90,7 +91,7 @@ impl LocalBreakers {
         states.filter(|(_, state)| *state != BreakerState::Closed).collect()
     }
 
-    /// The local connections that have gone down, or come up, since this was asked for last; for the log.
+    /// The local connections that have gone down, or come up, since the last call; for the log.
     pub fn outage_events(&self, now: Instant) -> Vec<(String, OutageEvent)> {
         let breakers = self.lock();
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +108,7 @@ impl LocalBreakers {
         events
     }
 
-    /// Local connections that are reconfigured or removed begin with a closed breaker.
+    /// Local connections that are reconfigured or removed start with a closed breaker.
     pub fn reset<'a>(&self, locals: impl IntoIterator<Item = &'a String>) {
         let mut breakers = self.lock();
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);

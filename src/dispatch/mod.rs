@@ -1,6 +1,6 @@
-//! Serves the connections' queues: waiting tasks hold no session, and no connection's queue blocks another's.
+//! Runs the connections' queues: waiting tasks hold no session, and no connection's queue blocks another's.
 //!
-//! A task goes through these states, by the functions of `lifecycle`:
+//! A task passes through these states, by the functions of `lifecycle`:
 //!
 //! ```text
 //!  submit ── cannot be tried ──────────────────────────────────────────▶ answered
@@ -19,7 +19,7 @@
 //!    └─┤
 //!      └──── finish ──▶ answered: completed or failed, published to Kafka
 //!                       deferred: to the retry topic, because its next try is not due for long
-//!                       dropped:  no answer, its lease or the time to drain has ended; its next owner does it
+//!                       dropped:  no answer, since its lease or the drain's time has ended; the next owner takes it
 //! ```
 //!
 //! A *delayed* task waits here for its next try, a *deferred* one in the retry topic.
@@ -37,10 +37,11 @@
 //! pipelined_tasks    pipelined uploads: the tasks that a session has at once
 //! task_executor      one try, as the dispatcher sees it: the seam to `transfer`
 //! retry              whether and when a task is tried again: pure
-//! hung_tries         tries that hang in a call into a local file system give their sessions back
+//! hung_tries         tries that hang in a call into a local file system release their sessions
 //! local_breakers     local connections whose file system is full, frozen or missing
-//! outage_log         says in the log that a connection is down, and up again
-//! deferral           whether a task may wait in the retry topic, and why; `consume::delayed_records` has it back when due
+//! outage_log         logs that a connection is down, and up again
+//! deferral           whether a task may wait in the retry topic, and why; `consume::delayed_records` returns it when
+//! due
 //! recent_deferrals   how many tasks of a connection are in the retry topic, for the page: pure
 //! reconfigure        connections that are added, changed and removed
 //! orphan_cleanup     removing orphaned temp files from servers without tasks
@@ -49,7 +50,7 @@
 //! report             log lines, metrics and traces of a task
 //! ```
 
-#![allow(clippy::vec_box, reason = "a queue that grows copies what it holds, and then holds it twice")]
+#![allow(clippy::vec_box, reason = "a growing queue copies its elements, and needs twice their size")]
 
 mod connection_queue;
 mod deferral;
@@ -115,11 +116,11 @@ use crate::transfer::TransferExecutor;
 const TICK: Duration = Duration::from_millis(100);
 /// How often waiting tasks are checked for those that have waited for too long.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
-/// A task that leaves lets the next one with its destination in: repeated at most so often in one go.
+/// A task that leaves admits the next one with its destination: repeated at most this many times in one go.
 const MAX_ROUNDS: usize = 100;
-/// How long a transfer that is cut off may take to undo what it began, such as deleting a temp file on the server.
+/// How long an aborted transfer may take to undo what it started, such as deleting a temp file on the server.
 const UNDO_BOUND: Duration = Duration::from_secs(8);
-/// The same for one whose session must be closed before another pod may open it.
+/// The same for one whose session must be closed before another pod may open one.
 const INTERRUPTED_BOUND: Duration = Duration::from_secs(4);
 /// How long all of them may take to end.
 const CUT_OFF_BOUND: Duration = Duration::from_secs(9);
@@ -133,19 +134,19 @@ pub struct SubmittedTask {
     pub admission: Admission,
 }
 
-/// What the dispatcher is made of; `app` provides it.
+/// The dispatcher's components; `app` provides them.
 #[derive(Debug)]
 pub struct DispatcherParts<C: SessionConnector, T> {
     pub pool: SessionPool<C>,
     pub executor: T,
     pub connections: Vec<Arc<FtpConnection>>,
-    /// The local connections' `base_path`s, by name: they tell whether two tasks have the same destination.
+    /// The local connections' `base_path`s, by name: they show whether two tasks have the same destination.
     pub roots: HashMap<String, PathBuf>,
     pub resolve: ResolvePath,
     pub deferral: DeferralPolicy,
-    /// Shown in the metrics; intake admits into it.
+    /// Shown in the metrics; intake acquires from it.
     pub budget: TaskBudget,
-    /// Tasks of cancelled batches are not begun.
+    /// Tasks of cancelled batches are not started.
     pub batches: BatchBoard,
     /// With a capacity of at least `pool.max_waiting_tasks`, a send never waits.
     pub answers: mpsc::Sender<AdmittedOutcome>,
@@ -154,22 +155,22 @@ pub struct DispatcherParts<C: SessionConnector, T> {
     pub traces: Traces,
 }
 
-/// Tasks that a drain left unanswered. The next owner of their partition does them.
+/// Tasks that a drain left unanswered. The next owner of their partition processes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrainResult {
     /// Waiting tasks, dropped at the start of the drain.
     pub waiting: usize,
-    /// Transfers that were cut off at its deadline.
+    /// Transfers that were aborted at its deadline.
     pub cancelled: usize,
 }
 
-/// Serves the connections' queues. Cheap to clone, callable from any thread.
+/// Runs the connections' queues. Cheap to clone, callable from any thread.
 pub struct Dispatcher<C: SessionConnector = FtpConnector, T = TransferExecutor> {
     shared: Arc<DispatcherInner<C, T>>,
 }
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
-    /// Call it within the tokio runtime that the workers are to run on.
+    /// Must be called within the tokio runtime that the workers will run on.
     pub fn new(wiring: DispatcherParts<C, T>) -> Self {
         let DispatcherParts {
             pool, executor, connections, roots, resolve, deferral, budget, answers, ..
@@ -205,9 +206,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         Dispatcher { shared }
     }
 
-    /// Drops all waiting tasks that must not be begun under their leases any more. Returns the origins of those whose
-    /// leases have not ended yet, including those that a worker dropped since the last call. Running tasks go on until
-    /// their leases end.
+    /// Drops all waiting tasks that must no longer be started under their leases. Returns the origins of those whose
+    /// leases have not ended yet, including those that a worker dropped since the last call. Running tasks continue
+    /// until their leases end.
     pub fn withdraw(&self) -> Vec<Origin> {
         let shared = &self.shared;
         let mut withdrawn = shared.order.withdraw();
@@ -218,8 +219,8 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         std::mem::take(&mut *shared.withdrawals())
     }
 
-    /// Intake on these partitions stops until the records at these offsets are answered. Those that wait
-    /// here and may be deferred are; of a server that is away, all tasks of the partition are.
+    /// Intake on these partitions is paused until the records at these offsets are answered. Those that wait here and
+    /// may be deferred are deferred; if a server is down, all its tasks of the partition are.
     pub fn unblock(&self, blocking: &[(TopicPartition, i64)]) {
         let shared = &self.shared;
         let queues = shared.queues();
@@ -241,8 +242,8 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         }
     }
 
-    /// Begins no more tasks and drops the waiting ones; running ones may finish until the deadline, and are cut off
-    /// then, without an answer. Returns soon after the deadline at the latest.
+    /// Starts no more tasks and drops the waiting ones; running ones may finish until the deadline, and are then
+    /// aborted without an answer. Returns soon after the deadline at the latest.
     pub async fn drain(&self, deadline: Instant) -> DrainResult {
         let shared = &self.shared;
         let queues = shared.queues();
@@ -294,7 +295,7 @@ struct DispatcherInner<C: SessionConnector, T> {
     failures: RecentFailures,
     traces: Traces,
     workers: TaskTracker,
-    /// Ends every try in flight.
+    /// Aborts every try in progress.
     cancelled: CancellationToken,
     /// Tasks dropped with their partitions, to be reported to intake. Bounded by the budget.
     withdrawals: Mutex<Vec<Origin>>,
@@ -358,7 +359,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     }
 }
 
-/// Runs what is due at regular times; ends with the dispatcher.
+/// Runs the periodic work; ends with the dispatcher.
 async fn tick<C: SessionConnector, T: TaskExecutor<C::Session>>(shared: Weak<DispatcherInner<C, T>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

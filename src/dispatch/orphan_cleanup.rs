@@ -17,7 +17,7 @@ use crate::pool::{Reservation, SessionConnector};
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
-    /// Starts the clean-up if there is something to do and the queue has no tasks. If it has, its workers clean up
+    /// Starts the cleanup if there is something to do and the queue has no tasks. If it has tasks, its workers clean up
     /// between them.
     pub(super) fn clean_up_if_idle(
         self: &Arc<Self>,
@@ -66,7 +66,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         }
     }
 
-    /// False if the time to drain is over.
+    /// False if the drain's deadline has passed.
     pub(super) async fn unless_cut_off(&self, work: impl Future<Output = bool>) -> bool {
         self.unless_cut_off_or(work, false).await
     }

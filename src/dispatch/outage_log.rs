@@ -1,4 +1,4 @@
-//! Says once in the log that a connection is down, and once that it is up again. Pure, but for the log lines.
+//! Logs once that a connection is down, and once that it is up again. Pure except for the log lines.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::breaker::{BreakerState, CircuitBreaker};
 
-/// What a connection's breaker was seen to do.
+/// A change of a connection's breaker that should be logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum OutageEvent {
     Down { error: String, next_try_in: Duration },
@@ -16,12 +16,12 @@ pub(super) enum OutageEvent {
 /// One connection's outage, from the first failure on.
 #[derive(Debug, Default)]
 pub(super) struct OutageLog {
-    /// Of the outage that was logged.
+    /// The start of the outage that was logged.
     since: Option<Instant>,
 }
 
 impl OutageLog {
-    /// To be called now and then.
+    /// Must be called periodically.
     pub fn observe(&mut self, breaker: &CircuitBreaker, now: Instant) -> Option<OutageEvent> {
         let is_up = breaker.state(now) == BreakerState::Closed;
         match (self.since, breaker.outage()) {

@@ -12,11 +12,11 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::pool::SessionConnector;
 use crate::transfer::{NextTask, TransferError, TransferRequest, TransferredFile};
 
-/// The pipeline of one session, and the tasks in it beside the one that is running.
+/// The pipeline of one session, and the tasks in it besides the one that is running.
 pub(super) struct PipelinedTasks<P> {
     /// What is open on the session itself.
     pub pipeline: P,
-    /// The task before: it is renamed with the end of the one that is running.
+    /// The previous task: it is renamed with the end of the one that is running.
     pub rename_pending: Option<Box<QueuedTask>>,
     /// How that ended.
     pub previous_ended: Option<Result<TransferredFile, TransferError>>,
@@ -30,11 +30,11 @@ impl<P: Default> Default for PipelinedTasks<P> {
     }
 }
 
-/// The queue's next task, as a transfer takes it.
+/// The queue's next task, as the transfer requests it.
 pub(super) struct NextInQueue<'a, C: SessionConnector, T> {
     pub shared: &'a Arc<DispatcherInner<C, T>>,
     pub slot: &'a mut WorkerSlot,
-    /// The task is tried for the first time, and the session need not be given up after it.
+    /// The task is tried for the first time, and the session need not be released after it.
     pub may_pipeline: bool,
     pub next: &'a mut Option<Box<QueuedTask>>,
     pub previous_ended: &'a mut Option<Result<TransferredFile, TransferError>>,
@@ -50,7 +50,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> NextTask for NextInQueue<
             return None;
         }
         *self.next = self.shared.take(self.slot);
-        // One that is tried again runs alone.
+        // A task that is tried again runs alone.
         let queued = self.next.as_ref().filter(|queued| queued.tries.is_first())?;
         Some(queued.request())
     }
@@ -60,7 +60,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> NextTask for NextInQueue<
     }
 }
 
-/// The try that was to rename a task's file with its own end was interrupted.
+/// The error of a task whose file was to be renamed at the end of a try that was interrupted.
 pub(super) fn interrupted() -> TryError {
     let message = "it was to be renamed with the end of another task, whose try was interrupted".to_owned();
     TryError { failure: Failure::new(Code::ConnectFailed, message), remedy: Remedy::FreshSession }

@@ -28,9 +28,9 @@ pub(super) struct QueuedTask {
     pub admission: Admission,
     pub tries: TryCount,
     pub destination: DestinationKey,
-    /// It is the one task that may have this destination now; the next one waits for its exit.
+    /// It is the one task that may use this destination now; the next one waits for its exit.
     pub holds_destination: bool,
-    /// The local files that its tries work on. They agree with its destination, however the local connection changes.
+    /// The local storages that its tries use. They match its destination, however the local connection changes.
     pub files: LocalFiles,
     /// A try may have changed something in `files`, so the task keeps them.
     pub is_bound: bool,
@@ -41,12 +41,12 @@ pub(super) struct QueuedTask {
     pub notes: TaskNotes,
     /// Counts it as one of its connection's tasks, once it is queued.
     pub held: Option<HeldGuard>,
-    /// What its last try has left for the next one.
+    /// What its last try has left for the next one to resume.
     pub kept: ResumeState,
 }
 
 impl QueuedTask {
-    /// Boxed, as it is everywhere: queues grow by copying what they hold, and then hold it twice.
+    /// Boxed, as it is everywhere: a growing queue copies its elements, and needs twice their size.
     pub fn new(
         submitted: SubmittedTask,
         (destination, files): (DestinationKey, LocalFiles),
@@ -86,9 +86,9 @@ impl QueuedTask {
         self.begun.map(|begun| Instant::now().saturating_duration_since(begun)).unwrap_or_default()
     }
 
-    /// Whether a failed login costs the task no attempt. A probe of the open breaker says something about the
-    /// server, not about the task; and a deferred task has outlived a breaker already, perhaps another pod's.
-    /// Without retries it was the task's only try; a refused password is the answer to every task.
+    /// Whether a failed login does not count as an attempt. A probe of the open breaker says something about the
+    /// server, not about the task; and a deferred task has already waited through an open breaker, perhaps another
+    /// pod's. Without retries it was the task's only try; a refused password is the answer to every task.
     pub fn login_is_uncounted(&self, error: &TryError, breaker_was_closed: bool) -> bool {
         error.remedy == Remedy::OpenBreaker
             && error.failure.code != Code::AuthFailed
@@ -104,7 +104,7 @@ impl QueuedTask {
         Failure { ftp_code: last.ftp_code, ..Failure::new(Code::ConnectionUnavailable, message) }
     }
 
-    /// How a task leaves that has waited for so long for a session which other pods have; `None` if it waits on.
+    /// The exit of a task that has waited too long for a session that other pods have; `None` if it continues to wait.
     pub fn exit_without_grant(&self, waited: Duration, decision: DeferralDecision) -> Option<TaskExit> {
         let seconds = waited.as_secs();
         let message =
@@ -120,7 +120,7 @@ impl QueuedTask {
         }
     }
 
-    /// The answer of a task whose deadline has passed before its next try has begun.
+    /// The answer of a task whose deadline has passed before its next try.
     pub fn past_deadline(&self, wall: Timestamp) -> Option<Failure> {
         let deadline = self.task.options.deadline.filter(|deadline| wall > *deadline)?;
         let message = match self.tries.attempts {
@@ -130,7 +130,7 @@ impl QueuedTask {
         Some(Failure::new(Code::DeadlineExceeded, message))
     }
 
-    /// The answer of a task whose next try, `wait` from now, would begin after its deadline.
+    /// The answer of a task whose next try, `wait` from now, would start after its deadline.
     pub fn past_deadline_in(&self, wait: Duration, last: &Failure) -> Option<Failure> {
         let next = Timestamp::now().checked_add(wait).unwrap_or(Timestamp::MAX);
         let failure = self.past_deadline(next)?;

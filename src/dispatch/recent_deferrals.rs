@@ -1,5 +1,5 @@
-//! How many tasks of a connection are in the retry topic, as far as this pod has put them there: those that it has deferred
-//! within the time that each one stays. Nothing else need be kept, and a pod that has just started knows it soon.
+//! How many tasks of a connection are in the retry topic, as far as this pod knows: those that it has deferred within
+//! the time that each one stays there. Nothing else is stored, and a pod that has just started soon has the number.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Steps that the time is divided into: as exact is the count.
+/// How many steps the time is divided into, which is the count's precision.
 const STEPS: u32 = 30;
 
 /// By connection. The lock is never held across an await.
@@ -37,7 +37,7 @@ impl RecentDeferrals {
         }
     }
 
-    /// Those that are there now.
+    /// How many are there now.
     pub fn count(&self, connection: &str, now: Instant) -> u64 {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(steps) = counts.get_mut(connection) else { return 0 };

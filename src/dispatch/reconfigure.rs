@@ -1,9 +1,9 @@
 //! Connections that are added, changed and removed while tasks wait and run.
 //!
 //! A change has the effect that a restart with the new configuration would have, except for running tasks, which finish
-//! as they began. A waiting task is tried with the new settings; only its local directory stays the same from its first
-//! try to its last, because what one try has done cannot be found in another directory. A task whose connection was
-//! removed is answered `unknown_connection`, as if it were submitted now: once, wherever it waits.
+//! with the settings they started with. A waiting task is tried with the new settings; only its local directory stays
+//! the same from its first try to its last, because the results of one try cannot be found in another directory. A task
+//! whose connection was removed is answered `unknown_connection`, as if it were submitted now: once, wherever it waits.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -20,8 +20,8 @@ use super::{ConnectionQueues, Dispatcher, DispatcherInner};
 use crate::failure::Failure;
 use crate::pool::SessionConnector;
 
-/// What the dispatcher needs to know about a change. The pool and the executor know what is new already, and do not know
-/// yet what is removed.
+/// What the dispatcher needs to know about a change. The pool and the executor already have what is added, and still
+/// have what is removed.
 #[derive(Clone, Debug, Default)]
 pub struct Reconfiguration {
     /// FTP connections that are new.
@@ -67,14 +67,14 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
 }
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
-    /// The way to this connection's server is lost: nothing is tried, and nothing that fails costs an attempt.
+    /// The route to this connection's server is lost: nothing is tried, and no failure counts as an attempt.
     pub fn route_lost(&self, connection: &str, failure: &Failure) {
         if let Some(queue) = self.shared.queues().get(connection) {
             queue.route_lost(failure, Instant::now());
         }
     }
 
-    /// It is there again: its tasks are tried at once. False where it was there all the time.
+    /// The route is restored: the connection's tasks are tried at once. False if it was not lost.
     pub fn route_restored(&self, connection: &str) -> bool {
         let queues = self.shared.queues();
         let Some(queue) = queues.get(connection) else { return false };
@@ -119,16 +119,16 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         queue.is_finished() && !self.pool.is_known(&queue.connection)
     }
 
-    /// Waiting tasks whose local connection has changed get its new files, except those that were tried already. If that
-    /// gives a task another destination, it is queued for that, in the topic's order with the tasks that have the
-    /// same one. A task whose local connection was removed is answered when it is tried.
+    /// Waiting tasks whose local connection has changed get its new storage, except those that were tried already. If
+    /// that gives a task another destination, it is queued for that one, in the topic's order with the tasks that have
+    /// the same one. A task whose local connection was removed is answered when it is tried.
     fn move_tasks(self: &Arc<Self>, queues: &ConnectionQueues, changed: &BTreeSet<String>) {
         if changed.is_empty() {
             return;
         }
         let is_free = |queued: &QueuedTask| changed.contains(&queued.task.local) && !queued.is_bound;
         let new_key = |queued: &QueuedTask| self.order.key(&queued.record, &queued.task);
-        // An upload's destination is the same wherever it comes from, and a download's may be.
+        // An upload's destination does not depend on its source; a download's may change.
         let is_moved = |queued: &QueuedTask| is_free(queued) && new_key(queued) != queued.destination;
         let mut taken = self.take_out(queues, is_moved);
         for queued in &mut taken {
@@ -160,13 +160,13 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         }
     }
 
-    /// Takes out the waiting tasks that `leave`, and releases their destinations.
+    /// Takes out the waiting tasks for which `leave` holds, and releases their destinations.
     fn take_out(
         self: &Arc<Self>,
         queues: &ConnectionQueues,
         leave: impl Fn(&QueuedTask) -> bool,
     ) -> Vec<Box<QueuedTask>> {
-        // The tasks behind others first: none of them takes over a destination that is released.
+        // The tasks behind others first: none of them must take over a destination that is released.
         let mut taken = self.order.take_if(&leave);
         let mut holders: Vec<_> = queues.values().flat_map(|queue| queue.take_if(&leave)).collect();
         for queued in &mut holders {

@@ -1,4 +1,4 @@
-//! What the log and the metrics say of a task.
+//! Reports tasks in the log and the metrics.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) fn waited(metrics: &Metrics, queued: &QueuedTask) {
     metrics.waited(&queued.task.remote, Duration::from_millis(u64::try_from(waited).unwrap_or(0)));
 }
 
-/// The one line of a task, and its place among the last failures where it is one.
+/// The one log line of a task; a failure is also added to the list of last failures.
 pub(super) fn answered(
     metrics: &Metrics,
     failures: &RecentFailures,

@@ -8,14 +8,14 @@ use crate::failure::{Code, Remedy, TryError};
 pub(super) const BACKOFF_BASE: Duration = Duration::from_secs(1);
 /// No wait is longer.
 pub(super) const BACKOFF_CAP: Duration = Duration::from_secs(60);
-/// Sessions that may die in a row under one task before that costs it an attempt.
+/// How many sessions in a row may die under one task before that counts as an attempt.
 pub(super) const MAX_UNCOUNTED_SESSIONS: u32 = 3;
-/// Tries that may be lost with the route to the server, before that costs the task an attempt.
+/// How many tries may be lost with the route to the server before that counts as an attempt.
 const MAX_UNCOUNTED_ROUTE_LOSSES: u32 = 20;
-/// How often the server may say that it is full before that costs the task an attempt.
+/// How often the server may report that it is full before that counts as an attempt.
 pub(super) const MAX_UNCOUNTED_REFUSALS: u32 = 8;
 
-/// What becomes of a task after a try that failed.
+/// The decision about a task after a failed try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryDecision {
     AtOnce,
@@ -27,7 +27,7 @@ pub(super) enum RetryDecision {
 /// The tries at one task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct TryCount {
-    /// Tries begun, but for those that cost nothing.
+    /// How many tries were started, except uncounted ones.
     pub attempts: u32,
     /// Sessions that died under the task since its last try that counted.
     fresh: u32,
@@ -46,27 +46,27 @@ impl TryCount {
         self.attempts = self.attempts.saturating_add(1);
     }
 
-    /// Whether the try that [`TryCount::begin`] began is the first one, those that cost nothing included.
+    /// Whether the try that [`TryCount::begin`] started is the first one, uncounted ones included.
     pub fn is_first(&self) -> bool {
         self.attempts == 1 && self.fresh == 0 && self.refusals == 0 && self.route_losses == 0
     }
 
-    /// The try that [`TryCount::begin`] began counts for nothing.
+    /// The try that [`TryCount::begin`] started does not count.
     pub fn take_back(&mut self) {
         self.attempts = self.attempts.saturating_sub(1);
     }
 
-    /// Whether the try, during which the route to the server was lost, costs nothing. It does so rarely enough that no
-    /// task which breaks the route by itself is tried for ever.
+    /// Whether the try, during which the route to the server was lost, does not count. This is limited, so that a task
+    /// which itself breaks the route is not tried for ever.
     pub fn route_loss_is_uncounted(&mut self) -> bool {
         self.route_losses = self.route_losses.saturating_add(1);
         self.route_losses <= MAX_UNCOUNTED_ROUTE_LOSSES
     }
 
-    /// What to do after the try that [`TryCount::begin`] began failed; `jitter` is from 0 to 1.
+    /// What to do after the try that [`TryCount::begin`] started failed; `jitter` is from 0 to 1.
     pub fn failed(&mut self, error: &TryError, retry_count: u32, jitter: f64) -> RetryDecision {
         match error.remedy {
-            // A wrong password tried again and again locks the account.
+            // Trying a wrong password again and again locks the account.
             _ if error.failure.code == Code::AuthFailed => RetryDecision::Answer,
             Remedy::GiveUp => RetryDecision::Answer,
             Remedy::FreshSession if self.fresh < MAX_UNCOUNTED_SESSIONS => {
@@ -94,14 +94,14 @@ impl TryCount {
     }
 }
 
-/// Whether the route to the server, where it has one that can be lost, may be to blame: the server has not said a word.
+/// Whether the route to the server may be the cause, if it has one that can be lost: the server has sent no reply.
 pub(super) fn may_be_of_the_way(error: &TryError) -> bool {
     let codes = [Code::ConnectFailed, Code::Timeout, Code::ProtocolError, Code::TlsFailed];
     error.failure.ftp_code.is_none() && codes.contains(&error.failure.code)
 }
 
-/// The wait before the `n`-th try again, counted from 0: exponential, with full jitter, so that the tasks
-/// that failed together do not come back together.
+/// The wait before retry `n`, counted from 0: exponential, with full jitter, so that tasks that failed together do not
+/// return together.
 pub(super) fn backoff(n: u32, jitter: f64) -> Duration {
     let longest = BACKOFF_BASE.saturating_mul(2_u32.saturating_pow(n)).min(BACKOFF_CAP);
     longest.mul_f64(jitter.clamp(0.0, 1.0))

@@ -1,4 +1,4 @@
-//! One try at one task, as the dispatcher sees it.
+//! One try at one task, from the dispatcher's point of view.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,15 +21,14 @@ use crate::transfer::{
     TransferRequest, UploadPipeline,
 };
 
-/// Executes tasks on sessions of type `S`. The dispatcher knows transfers only through this.
+/// Executes tasks on sessions of type `S`. The dispatcher knows transfers only through this trait.
 pub trait TaskExecutor<S>: Send + Sync + 'static {
     /// What is open on a session between two tasks: see `crate::transfer::upload_pipeline`.
     type Pipeline: Default + Send;
 
-    /// One try, which resumes what the one before has left in `kept`, and reports its progress to its gauge.
-    /// `pipeline` is what the task before has left open on the same session, `next_task` what may follow. Cancelled by
-    /// `cancel`: then it undoes what it began and returns soon; or by dropping it: then the session is
-    /// thrown away.
+    /// One try, which resumes what the previous one has left in `resume_state`, and reports its progress to its gauge.
+    /// `pipeline` is what the previous task has left open on the same session, `next_task` what may follow. If `cancel`
+    /// is cancelled, the try undoes what it started and returns soon; if it is dropped, the session must be discarded.
     fn execute(
         &self,
         session: &mut S,
@@ -40,21 +39,21 @@ pub trait TaskExecutor<S>: Send + Sync + 'static {
         cancel: &CancellationToken,
     ) -> impl Future<Output = Result<TransferProgress, TransferError>> + Send;
 
-    /// A local connection's files as they lie now.
+    /// A local connection's current storage.
     fn files(&self, local: &str) -> LocalFiles;
 
-    /// The failure of a task that cannot be done correctly here, whatever its server says.
+    /// The failure of a task that cannot be done correctly here, regardless of its server.
     fn unsupported(&self, _task: &Task) -> Option<Failure> {
         None
     }
 
-    /// Removes orphaned temp files on a session that no task needs: one step, in seconds; false where there is
-    /// nothing to do. Dropping it makes the session unusable.
+    /// Removes orphaned temp files on a session that no task needs: one step, in seconds; false if there is nothing to
+    /// do. Dropping it makes the session unusable.
     fn clean_up(&self, _session: &mut S) -> impl Future<Output = bool> + Send {
         std::future::ready(false)
     }
 
-    /// The same with what must not wait for that.
+    /// Like [`TaskExecutor::clean_up`], but only what must not wait for an idle session.
     fn clean_up_at_once(&self, _session: &mut S) -> impl Future<Output = bool> + Send {
         std::future::ready(false)
     }
@@ -108,7 +107,7 @@ impl TaskExecutor<Session> for TransferExecutor {
     }
 }
 
-/// Awaits `future`; a panic in it becomes the failure of this one try. What it worked on is not usable then.
+/// Awaits `future`; a panic in it becomes the failure of this one try. Its session is then unusable.
 pub(super) async fn catch_panic<T, E: From<TryError>>(
     future: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
@@ -131,11 +130,11 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> TryError {
 pub(super) enum TryEnd<R> {
     Ended(R),
     Cancelled,
-    /// It has hung for so long in a call into its file system, and others need its session.
+    /// It has hung for this long in a call into its file system, and its session is needed.
     Hung(Duration),
 }
 
-/// A transfer that is cancelled undoes what it began, and has some time for that; one that hangs cannot.
+/// A cancelled transfer undoes what it started, and has some time for that; a hung one cannot.
 pub(super) async fn until_cancelled<R>(
     cancelled: &CancellationToken,
     (lease, interrupted): (&Lease, &CancellationToken),

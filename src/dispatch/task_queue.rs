@@ -1,5 +1,5 @@
-//! The waiting tasks of one connection: those that may be taken now, in the topic's order, and those
-//! whose next try is not due yet. Pure; the time is an argument.
+//! The waiting tasks of one connection: those that may be taken now, in the topic's order, and those whose next try is
+//! not due yet. Pure; time is an argument.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,11 +15,11 @@ pub(super) enum QueuePosition {
     Due(Instant),
 }
 
-/// Waiting tasks hold no session. How many there may be is bounded by the budget that admitted them.
+/// Waiting tasks hold no session. Their number is bounded by the budget that admitted them.
 #[derive(Debug, Default)]
 pub(super) struct TaskQueue {
     ready: VecDeque<Box<QueuedTask>>,
-    /// By the time they are due, then in the order in which they were delayed.
+    /// By due time, then in the order in which they were delayed.
     delayed: BTreeMap<(Instant, u64), Box<QueuedTask>>,
     delays: u64,
 }
@@ -38,7 +38,7 @@ impl TaskQueue {
         self.ready.push_back(queued);
     }
 
-    /// For a task that has had its turn before.
+    /// For a task that has already been at the front.
     pub fn push_front(&mut self, queued: Box<QueuedTask>) {
         self.ready.push_front(queued);
     }
@@ -52,7 +52,7 @@ impl TaskQueue {
         self.ready.pop_front()
     }
 
-    /// Makes tasks that are due ready, ahead of the others: they have had their turn before.
+    /// Makes tasks that are due ready, ahead of the others: they have already been at the front.
     pub fn promote(&mut self, now: Instant) {
         let mut due = Vec::new();
         while let Some(first) = self.delayed.first_entry() {
@@ -66,7 +66,7 @@ impl TaskQueue {
         }
     }
 
-    /// Makes all ready.
+    /// Makes all tasks ready.
     pub fn promote_all(&mut self) {
         if let Some(((last, _), _)) = self.delayed.last_key_value() {
             self.promote(*last);
@@ -84,27 +84,27 @@ impl TaskQueue {
         }
     }
 
-    /// All, those that are ready first.
+    /// All tasks, the ready ones first.
     pub fn waiting(&self) -> impl Iterator<Item = &QueuedTask> {
         self.ready.iter().chain(self.delayed.values()).map(|queued| &**queued)
     }
 
-    /// Those that may be taken now.
+    /// The tasks that may be taken now.
     pub fn waiting_ready(&self) -> impl Iterator<Item = &QueuedTask> {
         self.ready.iter().map(|queued| &**queued)
     }
 
-    /// Changes all.
+    /// Changes all tasks.
     pub fn for_each(&mut self, change: impl Fn(&mut QueuedTask)) {
         self.ready.iter_mut().chain(self.delayed.values_mut()).for_each(|queued| change(queued));
     }
 
-    /// Takes out all that are ready, in their order.
+    /// Takes out all ready tasks, in order.
     pub fn take_ready(&mut self) -> Vec<Box<QueuedTask>> {
         std::mem::take(&mut self.ready).into()
     }
 
-    /// Takes out those for which `leaves` holds, ready or delayed; the others keep their order.
+    /// Takes out the tasks for which `leaves` holds, ready or delayed; the others keep their order.
     pub fn take_if(&mut self, leaves: impl Fn(&QueuedTask) -> bool) -> Vec<Box<QueuedTask>> {
         let mut taken = Vec::new();
         if self.ready.iter().any(|queued| leaves(queued)) {
@@ -118,7 +118,7 @@ impl TaskQueue {
         taken
     }
 
-    /// Takes out all.
+    /// Takes out all tasks.
     pub fn clear(&mut self) -> Vec<Box<QueuedTask>> {
         self.take_if(|_| true)
     }

@@ -1,4 +1,4 @@
-//! What a task is doing and waits for: for the log of tasks that take too long.
+//! What a task is doing and waits for, for the log of tasks that take too long.
 
 use std::fmt;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct TaskStatus {
 pub enum WaitReason {
     /// The task with this id, which has the same destination and came first.
     DestinationOrder { behind: Option<String> },
-    /// A session: `ahead` of its connection's tasks come first, and `sessions` work on them.
+    /// A session: `ahead` tasks of its connection come first, and `sessions` sessions process them.
     Session { ahead: usize, sessions: usize },
     /// Its server, whose last error this is.
     CircuitBreaker { state: BreakerState, last: String },

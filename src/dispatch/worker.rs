@@ -1,5 +1,5 @@
-//! A worker: gets one session of its connection and runs the connection's tasks on it, one file after another, until
-//! the queue is empty, the session is in doubt, or another connection needs the capacity.
+//! A worker: gets one session of its connection and runs the connection's tasks on it, one after another, until the
+//! queue is empty, the session is unusable, or another connection needs the capacity.
 
 use std::future::Future;
 use std::pin::pin;
@@ -31,7 +31,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
 
     pub async fn work(mut self) {
         while let Some(reservation) = self.reserve().await {
-            // Only now, with a session or the permission to open one, a task is taken: its try begins.
+            // A task is taken only now, with a session or the permission to open one: its try starts.
             let Some(queued) = self.take() else { continue };
             match reservation {
                 Reservation::Idle(session) => self.use_session(session, queued).await,
@@ -44,7 +44,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     async fn reserve(&mut self) -> Option<Reservation<C>> {
         let queue = Arc::clone(self.slot.queue());
         loop {
-            let changed = queue.changed.notified(); // before looking, so that no change is missed
+            let changed = queue.changed.notified(); // before checking, so that no change is missed
             match self.next_action() {
                 WorkerAction::Leave => return None,
                 WorkerAction::Refuse(failure) => {
@@ -58,7 +58,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
                 },
                 WorkerAction::Go => match self.wait_for_session(&queue).await? {
                     idle @ Reservation::Idle(_) => return Some(idle),
-                    // While this worker waited, another's login may have failed.
+                    // Another worker's login may have failed while this one waited.
                     may_open @ Reservation::MayOpen(_) => match self.next_action() {
                         WorkerAction::Go => return Some(may_open),
                         WorkerAction::Leave => return None,
@@ -133,7 +133,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         }
     }
 
-    /// Runs the queue's tasks on one session, beginning with one whose try has begun.
+    /// Runs the queue's tasks on one session, starting with one whose try has begun.
     async fn use_session(&mut self, mut session: LeasedSession<C>, queued: Box<QueuedTask>) {
         self.slot.got_session();
         let mut tasks = PipelinedTasks::default();
@@ -150,12 +150,13 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
                 None => self.next_task(&mut session).await,
             };
         }
-        // The session first, so that it can be found by whoever looks for one from now on.
+        // The session first, so that it is available to other workers from now on.
         drop(session);
         self.slot.lost_session();
     }
 
-    /// Whether this failure is the way's rather than the server's: then the connection's queue knows, too.
+    /// Whether this failure was caused by the route rather than the server: the connection's queue is then notified,
+    /// too.
     pub(super) async fn lost_the_way(&self, error: &TryError) -> bool {
         let queue = self.slot.queue();
         if !may_be_of_the_way(error) {
@@ -170,7 +171,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         true
     }
 
-    /// The session is lost, through no fault of the next task, which has begun on it: it is tried again.
+    /// The session is lost, through no fault of the next task, which was started on it: it is tried again.
     fn retry_next(&mut self, tasks: PipelinedTasks<T::Pipeline>) {
         if let Some(mut next) = tasks.next {
             next.tries.take_back();
@@ -193,7 +194,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         None
     }
 
-    /// A login is cut off without delay.
+    /// A login is aborted without delay.
     async fn unless_cancelled<R>(
         &self,
         lease: &Lease,
@@ -207,7 +208,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         }
     }
 
-    /// The try failed as it would for every task: this one waits on, like all others, at no cost.
+    /// The try failed as it would for every task: this one continues to wait, like all others, without counting.
     pub(super) fn retry_uncounted(
         &mut self,
         mut queued: Box<QueuedTask>,
@@ -221,7 +222,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     }
 }
 
-/// The pod may not keep the session any longer, whatever it does: another pod may have it.
+/// The pod must not keep the session, whatever it is doing: another pod may have it.
 pub(super) fn session_interrupted() -> TryError {
     let failure =
         Failure::new(Code::ServerBusy, "the session was taken back: max_sessions_total is for all pods");

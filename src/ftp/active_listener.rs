@@ -8,20 +8,20 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::fault::Fault;
 
-/// Where the server's data connection is waited for.
+/// Listens for the server's data connection.
 #[derive(Debug)]
 pub(super) struct ActiveListener {
     listener: TcpListener,
     server: IpAddr,
 }
 
-/// As EPRT has it.
+/// The address in EPRT's format.
 pub(super) fn eprt_argument(at: SocketAddr) -> String {
     let family = if at.is_ipv4() { 1 } else { 2 };
     format!("|{family}|{}|{}|", at.ip(), at.port())
 }
 
-/// As PORT has it.
+/// The address in PORT's format.
 pub(super) fn port_argument(at: SocketAddr) -> String {
     let [high, low] = at.port().to_be_bytes();
     format!("{},{high},{low}", at.ip().to_string().replace('.', ","))
@@ -32,7 +32,7 @@ impl ActiveListener {
         ActiveListener { listener, server }
     }
 
-    /// The server's connection; anybody else's is closed at once. Has no deadline of its own.
+    /// Accepts the server's connection; one from any other address is closed at once. Has no deadline of its own.
     pub async fn accept(&self) -> Result<TcpStream, Fault> {
         let broken = |error| Fault::Broken { what: "the server's data connection".to_owned(), error };
         loop {
@@ -49,7 +49,7 @@ impl ActiveListener {
     }
 }
 
-/// A free port; of a range, the first free one behind one that is chosen at random.
+/// Binds a free port; of a range, the first free one from a random start.
 pub(super) async fn bind(own: IpAddr, ports: Option<RangeInclusive<u16>>) -> io::Result<TcpListener> {
     let Some(ports) = ports else { return TcpListener::bind((own, 0)).await };
     let count = usize::from(ports.end() - ports.start()) + 1;

@@ -1,8 +1,9 @@
-//! Servers that take a file's name and no path: its directory is made the current one first.
+//! Servers that accept a file's name but no path: its directory is made the current one first.
 //!
-//! That is so by the key `change_directory = always`, or found out: where RETR or STOR of a path is refused, the directory
-//! is entered and the name alone tried. Was that the reason, all commands of the connection go so from then on, one at
-//! a time; if not, the session goes back to where it was. No server that has taken a path once is asked so.
+//! Either the key `change_directory = always` says so, or it is found out: where RETR or STOR of a path is refused, the
+//! session enters the directory and tries the bare name. If that works, all commands of the connection use bare names
+//! from then on, one command at a time; if not, the session returns to its previous directory. A server that has
+//! accepted a path once is never tried this way.
 
 use ftp_listing::data_set;
 
@@ -14,37 +15,37 @@ use super::open_transfer::{OpenMode, OpenedTransfer};
 use super::server_profile::PathSupport;
 use super::session::Session;
 
-/// What became of a refused path whose directory was entered.
+/// The result of entering the directory of a refused path and trying the bare name.
 pub(super) enum BareNameTrial {
     Accepted(Box<OpenedTransfer>),
     /// CWD was refused: there is no such directory.
     NoDirectory,
-    /// The name was refused as the path was, or nothing was tried.
+    /// The name was refused like the path, or nothing was tried.
     NoHelp,
 }
 
 impl Session {
-    /// Whether files are named in their directory, and not by their paths.
+    /// Whether files are addressed by name within their directory, not by path.
     pub(super) fn enters_directories(&self) -> bool {
         self.connection().change_directory == ChangeDirectory::Always || self.profile().refuses_paths()
     }
 
-    /// What a command has for the file at `path`: its name where its directory is the current one now. A directory
-    /// that cannot be entered leaves the path as it is; the command is refused then.
+    /// The argument that commands use for the file at `path`: its bare name if its directory is the current one now. If
+    /// the directory cannot be entered, the path stays as it is and the command will be refused.
     pub(super) async fn name_of(&mut self, path: &str) -> Result<String, Fault> {
         if !self.enters_directories() {
             self.return_for(path).await?;
             return Ok(path.to_owned());
         }
         let (directory, name) = split(path);
-        // While it can be asked: a relative path may come later.
+        // Ask now, while the session is still in its first directory: a relative path may come later.
         self.first_directory().await?;
         let Some(directory) = self.absolute(directory).await? else { return Ok(path.to_owned()) };
         let is_there = self.current.as_deref() == Some(&*directory) || self.change_to(&directory).await?;
         Ok(if is_there { name } else { path }.to_owned())
     }
 
-    /// A listing has made another directory the current one: what a relative path is relative to is the one logged in to.
+    /// If a listing has changed the directory and `path` is relative, returns to the login directory.
     async fn return_for(&mut self, path: &str) -> Result<(), Fault> {
         let is_relative = !path.starts_with('/') && !data_set::is_quoted(path);
         if is_relative
@@ -57,12 +58,12 @@ impl Session {
         Ok(())
     }
 
-    /// [`Session::name_of`], without any command: between RNFR and RNTO there is none at first.
+    /// Like [`Session::name_of`] but sends no command, since none may come between RNFR and RNTO.
     pub(super) fn name_in_current(&self, path: &str) -> String {
         let (_, name) = split(path);
         match self.directory_of(path) {
             Some(directory) if self.enters_directories() && self.current.as_deref() != Some(&*directory) => {
-                // A bare name would be one in another directory.
+                // A bare name would refer to a file in another directory.
                 let is_bare = name == path;
                 if is_bare { format!("{}/{name}", directory.trim_end_matches('/')) } else { path.to_owned() }
             }
@@ -71,12 +72,12 @@ impl Session {
         }
     }
 
-    /// Whether a name would be taken, and this path's directory is not the current one.
+    /// Whether bare names are used and this path's directory is not the current one.
     pub(super) fn lacks_directory_of(&self, path: &str) -> bool {
         self.enters_directories() && self.directory_of(path) != self.current
     }
 
-    /// The directory of a file from the root on, where the one logged in to is known or does not matter.
+    /// The absolute directory of a file, if the login directory is known or does not matter.
     fn directory_of(&self, path: &str) -> Option<String> {
         let (directory, _) = split(path);
         match &self.home {
@@ -87,7 +88,7 @@ impl Session {
         }
     }
 
-    /// Whether a refused path is to be tried as a name in its directory.
+    /// Whether a refused path should be retried as a bare name in its directory.
     pub(super) fn may_try_bare_name(&self, step: Step, path: &str, refused: &StepFault) -> bool {
         let Fault::Reply(reply) = &refused.fault else { return false };
         refused.step == step
@@ -109,7 +110,7 @@ impl Session {
     ) -> Result<BareNameTrial, StepFault> {
         let failed = |fault| StepFault::new(Step::Cwd, fault);
         let (directory, name) = split(path);
-        // Where the session has to go back to.
+        // The directory to return to.
         let home = self.absolute("").await.map_err(failed)?;
         let Some(directory) = self.absolute(directory).await.map_err(failed)? else {
             return Ok(BareNameTrial::NoHelp);
@@ -140,7 +141,7 @@ impl Session {
             None => false,
         };
         if !is_back {
-            // Relative paths would lead elsewhere.
+            // Relative paths would resolve elsewhere.
             self.retire("the session cannot go back to its first directory");
         }
         Ok(BareNameTrial::NoHelp)
@@ -156,7 +157,7 @@ impl Session {
         }
     }
 
-    /// CWD. False where it is refused.
+    /// CWD. Returns false if it is refused.
     async fn change_to(&mut self, directory: &str) -> Result<bool, Fault> {
         if self.lacks(Step::Cwd) {
             return Ok(false);
@@ -177,7 +178,7 @@ impl Session {
     }
 }
 
-/// The directory of a file (`/` where that is the root; empty where none is named), and its name.
+/// Splits a path into its directory (`/` for the root; empty if there is none) and its name.
 fn split(path: &str) -> (&str, &str) {
     match path.rsplit_once('/') {
         Some(("", name)) => ("/", name),

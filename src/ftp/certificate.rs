@@ -1,4 +1,4 @@
-//! Checks a server's certificate, and says what is wrong with it in words that a user can act on.
+//! Checks a server's certificate, and explains what is wrong with it in words that a user can act on.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -29,7 +29,8 @@ enum TrustCheck {
 }
 
 impl CertificateVerifier {
-    /// The error says why no certificate could ever be accepted.
+    /// # Errors
+    /// /// Why no certificate could ever be accepted.
     pub fn new(trust: &CertificateTrust) -> Result<CertificateVerifier, String> {
         let provider = Arc::new(ring::default_provider());
         let check = match trust {
@@ -135,7 +136,7 @@ impl ServerCertVerifier for CertificateVerifier {
     }
 }
 
-/// What is wrong with a certificate, on its way through rustls.
+/// What is wrong with a certificate, carried through rustls.
 #[derive(Debug)]
 struct CertificateRefusal(String);
 
@@ -147,7 +148,7 @@ impl fmt::Display for CertificateRefusal {
 
 impl std::error::Error for CertificateRefusal {}
 
-/// What a TLS error says to a user.
+/// Explains a TLS error to a user.
 pub(super) fn describe(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(refused))) => {
@@ -158,12 +159,12 @@ pub(super) fn describe(error: &rustls::Error) -> String {
     }
 }
 
-/// A certificate that may sign others (CA:TRUE) is no server's, whoever trusts it (RFC 5280, 4.2.1.9).
+/// A certificate that may sign others (CA:TRUE) is never valid for a server, even if it is trusted (RFC 5280, 4.2.1.9).
 fn is_ca_certificate(error: &CertificateError) -> bool {
     matches!(error, CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity"))
 }
 
-/// As OpenSSL makes self-signed ones; curl and lftp take them from a file of authorities.
+/// A self-signed certificate as OpenSSL creates it; curl and lftp accept one from a CA file.
 fn authoritys_own(certificate: &CertificateDer<'_>) -> String {
     format!(
         "the server's certificate is one of an authority (CA:TRUE), as self-signed ones often are, and cannot be accepted \

@@ -8,7 +8,7 @@ use suppaftp::tokio::ImplAsyncFtpStream;
 
 use super::control_stream::ControlStream;
 
-/// IAC (RFC 854): as a byte of a name it is sent twice.
+/// IAC (RFC 854): doubled when it occurs in a name.
 const TELNET_COMMAND: u8 = 255;
 
 /// Names in a charset that is not UTF-8.
@@ -28,26 +28,26 @@ impl Encoding for CharsetEncoding {
     }
 }
 
-/// Text in a charset; what it has no meaning for is replaced.
+/// Decodes text; bytes that are invalid in the charset are replaced.
 pub(super) fn decode(charset: &'static Charset, bytes: &[u8]) -> String {
     charset.decode_without_bom_handling(bytes).0.into_owned()
 }
 
-/// A line as it is sent in a burst, which suppaftp does not write: in the charset, and telnet's 255 doubled.
+/// Encodes a line of a burst, which does not go through suppaftp: in the charset, with telnet's 255 doubled.
 pub(super) fn encode_line(charset: Option<&'static Charset>, line: &str) -> io::Result<Vec<u8>> {
     let Some(charset) = charset else { return Ok(line.as_bytes().to_vec()) };
     let mut bytes = Vec::with_capacity(line.len());
     for byte in CharsetEncoding(charset).encode(line)? {
         bytes.extend(std::iter::repeat_n(byte, if byte == TELNET_COMMAND { 2 } else { 1 }));
     }
-    // No charset in use turns a name into a line end, and none may.
+    // No supported charset turns a name into a line end, and none may.
     if bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     Ok(bytes)
 }
 
-/// Has suppaftp send names in this charset.
+/// Makes suppaftp send names in this charset.
 pub(super) async fn write_in(
     client: &mut ImplAsyncFtpStream<ControlStream>,
     charset: Option<&'static Charset>,

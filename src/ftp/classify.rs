@@ -1,6 +1,6 @@
-//! The one table: what went wrong at which step → the contract's code, and what the try asks for.
+//! The one table: which fault at which step → the contract's code, and how the try may be repeated.
 //!
-//! Pure. The servers' own words in the tests are those of vsftpd 3.0.3, `ProFTPD` 1.3.8,
+//! Pure. The reply texts in the tests are those of vsftpd 3.0.3, `ProFTPD` 1.3.8,
 //! Pure-FTPd 1.0.50, `FileZilla` Server and IIS.
 
 use std::io;
@@ -21,10 +21,10 @@ pub(super) struct ErrorContext<'a> {
     /// `host:port`, for the messages of the steps that have no path.
     pub server: &'a str,
     pub path: Option<&'a str>,
-    /// The session has served an earlier task, and has had no reply since: it may have been closed long ago.
+    /// The session has served an earlier task and has had no reply since: the server may have closed it long ago.
     pub stale: bool,
-    /// A new session can help against trouble with TLS: this one has had TLS on a data connection already,
-    /// or the next one will speak an older version.
+    /// A new session can help with a TLS failure: this one has already had TLS on a data connection, or the next one
+    /// will use an older version.
     pub renewable: bool,
 }
 
@@ -61,7 +61,7 @@ fn verdict(at: ErrorContext<'_>, fault: &Fault) -> (Code, Remedy) {
         }
         Fault::Broken { .. } if at.stale => (Code::ProtocolError, Remedy::FreshSession),
         Fault::Broken { .. } => (Code::ProtocolError, Remedy::Wait),
-        // Not the task's fault: the next session sends one command at a time.
+        // Not the task's fault: the next session will send one command at a time.
         Fault::PipeliningRejected(_) => (Code::ProtocolError, Remedy::FreshSession),
         Fault::Garbled => (Code::ProtocolError, unusable),
         Fault::Unsendable if at.step.is_opening() => (Code::AuthFailed, Remedy::OpenBreaker),
@@ -69,7 +69,7 @@ fn verdict(at: ErrorContext<'_>, fault: &Fault) -> (Code, Remedy) {
     }
 }
 
-/// Replies to the connect itself, AUTH, USER, PASS and TYPE. What they say holds for every task of the connection.
+/// Replies to the connect itself, AUTH, USER, PASS and TYPE. They apply to every task of the connection.
 fn at_login(step: Step, code: u16, hints: ReplyHints) -> (Code, Remedy) {
     match code {
         400..=599 if hints.tls => (Code::TlsFailed, Remedy::OpenBreaker),
@@ -88,18 +88,18 @@ fn at_login(step: Step, code: u16, hints: ReplyHints) -> (Code, Remedy) {
 fn after_login(step: Step, code: u16, hints: ReplyHints) -> (Code, Remedy) {
     match code {
         400..=499 if hints.too_many => (Code::ServerBusy, Remedy::LowerLimit),
-        // FileZilla says 450.
+        // FileZilla replies 450.
         425 | 450 if hints.tls => (Code::TlsFailed, Remedy::GiveUp),
         425 => (Code::ConnectFailed, Remedy::Wait),
         450 if step == Step::Retr && hints.missing => (Code::SourceNotFound, Remedy::GiveUp),
         452 => (Code::StorageFull, Remedy::Wait),
         400..=499 if hints.full => (Code::StorageFull, Remedy::Wait),
-        // Pure-FTPd's, for a rename.
+        // Pure-FTPd, for a rename.
         451 if step == Step::Rnto && hints.denied => (Code::PermissionDenied, Remedy::GiveUp),
         450 => (Code::ServerBusy, Remedy::Wait),
         500 if hints.oops => (Code::ProtocolError, Remedy::Wait),
         501 if hints.bad_name => (Code::PathNotAllowed, Remedy::GiveUp),
-        // Servers on a runtime's streams say so of any error of the stream, a data connection that was cut among them.
+        // Servers built on a runtime's streams report any stream error this way, including a cut data connection.
         551 if matches!(step, Step::Retr | Step::Receiving) => (Code::ProtocolError, Remedy::Wait),
         500..=504 | 551 => (Code::Unsupported, Remedy::GiveUp),
         522 | 533 | 534 | 536 => (Code::TlsFailed, Remedy::GiveUp),
@@ -113,24 +113,24 @@ fn after_login(step: Step, code: u16, hints: ReplyHints) -> (Code, Remedy) {
     }
 }
 
-/// 550 and 553: about this one file, and by far the most overloaded replies there are.
+/// 550 and 553: about this one file, and by far the most overloaded replies.
 fn file_refused(step: Step, hints: ReplyHints) -> (Code, Remedy) {
     match step {
-        // Bytes already flowed: the server's disk or network, not the file's name.
+        // Bytes have already flowed: the cause is the server's disk or network, not the file's name.
         Step::Receiving => (Code::ProtocolError, Remedy::Wait),
         Step::Stor | Step::Rnto | Step::Mkd if hints.bad_name => (Code::PathNotAllowed, Remedy::GiveUp),
         _ if hints.denied && !hints.missing => (Code::PermissionDenied, Remedy::GiveUp),
         Step::Size | Step::Mdtm | Step::Retr | Step::Cwd | Step::Mlsd | Step::List => {
             (Code::SourceNotFound, Remedy::GiveUp)
         }
-        // The temp file that STOR made a moment ago is gone.
+        // The temp file that STOR created a moment ago is gone.
         Step::Rnfr => (Code::ProtocolError, Remedy::Wait),
         Step::Rnto if hints.exists => (Code::Unsupported, Remedy::GiveUp),
         _ => (Code::PermissionDenied, Remedy::GiveUp),
     }
 }
 
-/// Out of file descriptors or ports: this pod's trouble, not the server's.
+/// Out of file descriptors or ports: a problem of this pod, not of the server.
 fn is_ours(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -175,7 +175,7 @@ fn describe(at: ErrorContext<'_>, fault: &Fault) -> String {
     }
 }
 
-/// A login in plain text that is refused for being one.
+/// A login that was refused because it was in plain text.
 fn wants_tls(step: Step, reply: &Reply) -> bool {
     step == Step::Login && (reply.hints(None).tls || matches!(reply.code, 522 | 533 | 534))
 }

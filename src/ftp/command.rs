@@ -1,4 +1,4 @@
-//! The commands that are sent, and the steps of a session that they belong to.
+//! The commands that are sent, and the session step that each belongs to.
 
 use super::fault::Fault;
 
@@ -21,25 +21,25 @@ pub(super) enum Step {
     Pasv,
     Eprt,
     Port,
-    /// Connecting the data connection.
+    /// Establishing the data connection.
     DataConnect,
     Size,
     Mdtm,
-    /// Sets the time of a file's last change, with [`Step::Mdtm`]'s own command.
+    /// Sets a file's modification time, using the MDTM command ([`Step::Mdtm`]).
     SetMdtm,
     Mfmt,
     Mff,
     SiteUtime,
-    /// The server's own hash of a file: HASH, or the command of the same purpose that it has.
+    /// The server's own hash of a file: HASH, or an equivalent command that it supports.
     Hash,
     XHash(&'static str),
     OptsHash,
     Rest,
     Retr,
-    /// RETR was accepted: bytes, then the final reply.
+    /// RETR was accepted: bytes follow, then the final reply.
     Receiving,
     Stor,
-    /// STOR was accepted: bytes, then the final reply.
+    /// STOR was accepted: bytes follow, then the final reply.
     Sending,
     Mkd,
     Rnfr,
@@ -55,7 +55,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    /// The command, as it is sent and as messages name it.
+    /// The command as it is sent and as messages name it.
     pub const fn verb(self) -> &'static str {
         match self {
             Step::Connect => "connect",
@@ -98,7 +98,7 @@ impl Step {
         }
     }
 
-    /// Before the session is logged in: what fails here fails for every task of the connection.
+    /// Before the session is logged in: a failure here affects every task of the connection.
     pub const fn is_opening(self) -> bool {
         matches!(
             self,
@@ -129,10 +129,10 @@ impl Command {
         Command { step, line: step.verb().to_owned() }
     }
 
-    /// A command with an argument; without one where it is empty.
+    /// A command with an argument; without one if the argument is empty.
     ///
     /// # Errors
-    /// [`Fault::Unsendable`] where the argument would end the line.
+    /// [`Fault::Unsendable`] if the argument would end the line.
     pub fn with(step: Step, argument: &str) -> Result<Command, Fault> {
         if !is_sendable(argument) {
             return Err(Fault::Unsendable);

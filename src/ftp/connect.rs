@@ -15,18 +15,18 @@ use super::dial::ReachedAddresses;
 use super::fault::{Fault, Wait, within};
 use super::proxy;
 
-/// How often, and how far apart, a silent peer is asked before it is taken for gone.
+/// How often, and how far apart, a silent peer is probed before it counts as gone.
 const KEEPALIVE_RETRIES: u32 = 4;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Connects the control connection; one deadline over all.
+/// Connects the control connection; one deadline covers everything.
 pub(super) async fn control(
     connection: &FtpConnection,
     reached: &ReachedAddresses,
 ) -> Result<TcpStream, Fault> {
     let host = unbracketed(&connection.host);
     let (way, limit) = (&connection.network, connection.timeouts.connect);
-    // the peer is then this address, and so data connections go there, too
+    // The peer then has this address, so data connections go there too.
     if let Some(EntranceKind::Ports(address)) = way.entrance.as_ref().map(|entrance| entrance.kind) {
         return to(address, way.source, way.keepalive, limit).await;
     }
@@ -39,7 +39,7 @@ pub(super) async fn control(
     tunnel(stream, proxy, (host, connection.port), left).await
 }
 
-/// Connects a data connection to where the server listens.
+/// Connects a data connection to the address on which the server listens.
 pub(super) async fn data(
     address: SocketAddr,
     way: &NetworkOptions,
@@ -48,7 +48,7 @@ pub(super) async fn data(
     to(address, way.source, way.keepalive, limit).await
 }
 
-/// Connects a data connection through the proxy that was reached at `at`, to what it finds at `server`.
+/// Connects a data connection to `server` through the proxy that was reached at `at`.
 pub(super) async fn data_through(
     (proxy, at): (&ProxyServer, SocketAddr),
     server: (&str, u16),
@@ -75,7 +75,7 @@ async fn tunnel(
     Ok(stream)
 }
 
-/// Connects to whichever of the name's addresses answers first, and remembers it.
+/// Connects to whichever of the name's addresses answers first, and remembers that address.
 async fn to_name(
     (host, port): (&str, u16),
     reached: &ReachedAddresses,
@@ -111,7 +111,7 @@ async fn to_name(
     }
 }
 
-/// The last fault, with what became of the addresses before.
+/// The last fault, with the results of the addresses before it.
 fn all_failed(mut failed: Vec<(SocketAddr, Fault)>) -> Fault {
     let last = failed.pop().map(|(_, fault)| fault);
     let before: Vec<String> = failed.iter().map(refusal).collect();
@@ -159,7 +159,7 @@ async fn to(
     Ok(stream)
 }
 
-/// As a resolver takes it: an IPv6 address without its brackets.
+/// In the form that a resolver accepts: an IPv6 address without brackets.
 fn unbracketed(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
@@ -172,9 +172,8 @@ fn bound(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Keeps firewalls and NAT gateways from forgetting a connection that is silent: a control connection during a long
-/// transfer, when NOOP is not safe to send, and between two; a data connection whose server stalls. And finds a peer
-/// that is gone.
+/// Keeps firewalls and NAT gateways from dropping a silent connection: a control connection during a long transfer
+/// (when NOOP is not safe to send) or between two; a data connection whose server stalls. Also detects a dead peer.
 fn keep_alive(stream: &TcpStream, after: Option<Duration>) -> Result<(), Fault> {
     let Some(after) = after else { return Ok(()) };
     let keepalive = TcpKeepalive::new()

@@ -1,17 +1,17 @@
-//! The control connection: commands, their replies, and which replies are outstanding. The one place where
-//! suppaftp and what it lacks meet.
+//! The control connection: commands, their replies, and which replies are outstanding. The only place where suppaftp's
+//! gaps are worked around.
 //!
-//! suppaftp writes a command and reads its reply, in the connection's charset. What is different here:
+//! suppaftp writes a command and reads its reply, in the connection's charset. What differs here:
 //!
-//! - The stream beneath it is ours ([`ControlStream`]): it splits bytes into replies by RFC 959's rule, turns to TLS
-//!   when it is told to, and can be written to beside suppaftp, by which several commands go out in one burst.
-//! - suppaftp takes such a stream only from its connector for implicit TLS, after it has connected a socket of its
-//!   own. It is given a loopback socket for that ([`client_over`]); our connection comes through proxies, from source
-//!   addresses and within deadlines.
-//! - It reads the greeting then, and gives up a connection whose greeting is not 220. It is given one of ours, and the
-//!   server's is read like any other reply.
-//! - It logs commands, `PASS` with its argument at trace level. That level is compiled out (asserted below), and what
-//!   suppaftp logs at all is kept from the log (`LOG_POLICY` in `lib.rs`).
+//! - The underlying stream is ours ([`ControlStream`]): it splits bytes into replies by RFC 959's rule, switches to TLS
+//!   on request, and can be written to alongside suppaftp, so that several commands go out in one burst.
+//! - suppaftp accepts such a stream only from its connector for implicit TLS, after it has connected a socket of its
+//!   own. It gets a loopback socket for that ([`client_over`]), because our connections go through proxies, from chosen
+//!   source addresses and within deadlines.
+//! - It then reads the greeting, and drops a connection whose greeting is not 220. It gets one of ours, and the
+//!   server's greeting is read like any other reply.
+//! - It logs commands, including `PASS` with its argument at trace level. That level is compiled out (asserted below),
+//!   and all of suppaftp's log lines are suppressed (`LOG_POLICY` in `lib.rs`).
 
 use std::net::{IpAddr, Ipv4Addr, Shutdown};
 use std::time::Duration;
@@ -38,7 +38,7 @@ use super::reply::Reply;
 use super::reply_queue::{ReplyQueue, ReplyRole};
 use super::tls::SessionTls;
 
-// No build may contain suppaftp's statement that logs a password.
+// No build may contain suppaftp's log statement that includes the password.
 const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Debug as usize);
 
 /// What suppaftp reads instead of the server's greeting.
@@ -54,16 +54,16 @@ pub(super) struct ControlConnection {
     charset: Option<&'static Charset>,
     secret: SecretString,
     reply_timeout: Duration,
-    /// The quickest reply so far.
+    /// The fastest reply so far.
     round_trip: Duration,
-    /// A reply has come since [`ControlConnection::begin_task`], other than that the session is over.
+    /// A reply other than 421 has arrived since [`ControlConnection::begin_task`].
     was_answered: bool,
-    /// The latest STOR has had its 150.
+    /// The latest STOR has received its 150.
     has_accepted_stor: bool,
 }
 
 impl ControlConnection {
-    /// Takes the connection over, with TLS from its first byte where `tls` is given. The greeting is still to come.
+    /// Takes over the connection, with TLS from its first byte if `tls` is given. The greeting is still to come.
     pub async fn over(
         stream: TcpStream,
         tls: Option<&SessionTls>,
@@ -98,7 +98,7 @@ impl ControlConnection {
         self.stream.start_tls(tls).await
     }
 
-    /// USER and, where it is asked for, PASS. The reply is the last one, where that is not 230.
+    /// USER and, if the server asks for it, PASS. Returns the last reply if it is not 230.
     pub async fn log_in(&mut self, user: &str, pass: &str) -> Result<Option<Reply>, Fault> {
         self.replies.expect(Step::Login);
         match self.client.login(user, pass).await {
@@ -110,13 +110,13 @@ impl ControlConnection {
         }
     }
 
-    /// Sends a command and reads its reply, which may be a refusal: the caller judges it.
+    /// Sends a command and reads its reply, which may be a refusal: the caller decides what it means.
     pub async fn exchange(&mut self, command: &Command, wait: Wait, limit: Duration) -> Result<Reply, Fault> {
         let waiting = || format!("the reply to {}", command.step.verb());
         within(wait, limit, waiting, self.exchange_untimed(command)).await?.map(|heard| heard.reply)
     }
 
-    /// The same, with the reply's lines as the server sent them.
+    /// Like [`ControlConnection::exchange`], with the reply's lines as the server sent them.
     pub async fn exchange_for_body(
         &mut self,
         command: &Command,
@@ -136,7 +136,7 @@ impl ControlConnection {
         self.heard(answered)
     }
 
-    /// Writes commands in one burst. Their replies are read by [`ControlConnection::reply`].
+    /// Writes commands in one burst. [`ControlConnection::reply`] reads their replies.
     pub async fn send(&mut self, commands: &[Command]) -> Result<(), Fault> {
         let mut burst = Vec::new();
         for command in commands {
@@ -152,19 +152,19 @@ impl ControlConnection {
         written.map_err(|error| Fault::Broken { what: CONTROL.to_owned(), error })
     }
 
-    /// The next reply.
+    /// Reads the next reply.
     pub async fn reply(&mut self) -> Result<Reply, Fault> {
         let verb = self.replies.next().map_or("a command", Step::verb);
         let (limit, waiting) = (self.reply_timeout, || format!("the reply to {verb}"));
         within(Wait::Reply, limit, waiting, self.reply_untimed()).await?
     }
 
-    /// The same without a deadline.
+    /// Reads the next reply without a deadline.
     pub async fn reply_untimed(&mut self) -> Result<Reply, Fault> {
         self.read().await.map(|heard| heard.reply)
     }
 
-    /// The reply that ends a transfer, or the greeting; preliminary ones are passed over. Has no deadline.
+    /// The reply that ends a transfer, or the greeting; skips preliminary ones. Has no deadline.
     pub async fn final_reply(&mut self) -> Result<Reply, Fault> {
         loop {
             let heard = self.read().await?;
@@ -207,7 +207,7 @@ impl ControlConnection {
         Ok(HeardReply { reply, role, body })
     }
 
-    /// The session must not be used again, though every command was answered.
+    /// Marks the session as not reusable, even though every command was answered.
     pub fn violated(&mut self, why: &'static str) {
         self.replies.violated(why);
     }
@@ -222,18 +222,19 @@ impl ControlConnection {
         &self.replies
     }
 
-    /// False where the idle socket is readable: the server has said 421, or closed it. No round trip.
+    /// False if the idle socket is readable: the server has sent 421, or closed it. No round trip.
     pub fn is_quiet(&self) -> bool {
         let peeked = recv(self.stream.socket(), &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         self.stream.is_drained() && matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
     }
 
-    /// How long the quickest reply took.
+    /// How long the fastest reply took.
     pub fn round_trip(&self) -> Duration {
         self.round_trip
     }
 
-    /// Whether the latest STOR of the task was accepted before it ended: who says 226 alone has taken nothing.
+    /// Whether the latest STOR of the task was accepted before it ended: a server that says 226 alone has stored
+    /// nothing.
     pub fn has_accepted_stor(&self) -> bool {
         self.has_accepted_stor
     }
@@ -254,14 +255,14 @@ impl ControlConnection {
         self.stream.socket().local_addr().map(|address| address.ip())
     }
 
-    /// QUIT where the session is in order, then waits for the server to close its end.
+    /// Sends QUIT if the session is in order, then waits for the server to close its end.
     pub async fn quit(&mut self) {
         let quit = Command::plain(Step::Quit);
         if self.is_settled() && self.exchange_untimed(&quit).await.is_err() {
             return;
         }
         let socket = self.stream.socket();
-        // Fails where the server has closed first: all the better.
+        // Fails if the server has closed first, which is fine.
         let _ = SockRef::from(socket).shutdown(Shutdown::Write);
         let mut rest = [0_u8; 1024];
         while socket.readable().await.is_ok() {
@@ -278,18 +279,18 @@ impl ControlConnection {
 struct HeardReply {
     reply: Reply,
     role: ReplyRole,
-    /// As it came.
+    /// The bytes as received.
     body: Vec<u8>,
 }
 
-/// suppaftp's client over a stream that is connected already.
+/// suppaftp's client over an already connected stream.
 async fn client_over(stream: ControlStream) -> FtpResult<Client> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(FtpError::ConnectionError)?;
     let address = listener.local_addr().map_err(FtpError::ConnectionError)?;
     Client::connect_secure_implicit(address, StreamHandover(stream), "").await
 }
 
-/// Gives suppaftp our stream in the place of the socket that it has connected.
+/// Gives suppaftp our stream instead of the socket that it has connected.
 #[derive(Debug)]
 struct StreamHandover(ControlStream);
 

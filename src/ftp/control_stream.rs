@@ -1,4 +1,4 @@
-//! The stream beneath suppaftp: plain or TLS, split into replies, and shared with whoever writes bursts.
+//! The stream beneath suppaftp: plain or TLS, split into replies, and shared with the code that writes bursts.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,10 +17,10 @@ use super::fault::Fault;
 use super::reply_framing::ReplyFraming;
 use super::tls::SessionTls;
 
-/// Bytes that are read from the socket at once; most replies are far shorter.
+/// How many bytes are read from the socket at once; most replies are far shorter.
 const CHUNK: usize = 2048;
 
-/// A control connection's stream; clones are the same one. Its lock is held for a poll only.
+/// A control connection's stream; clones share it. Its lock is held only during a poll.
 #[derive(Clone, Debug)]
 pub(super) struct ControlStream {
     shared: Arc<Mutex<FramedTransport>>,
@@ -36,7 +36,7 @@ struct FramedTransport {
 type ControlTransport = Either<SharedSocket, Box<TlsStream<SharedSocket>>>;
 
 impl ControlStream {
-    /// In plain text; `begin` is read before what the socket receives.
+    /// A plain-text stream; `begin` is read before anything that the socket receives.
     pub fn plain(stream: TcpStream, begin: &[u8]) -> ControlStream {
         let socket = SharedSocket(Arc::new(stream));
         let mut framing = ReplyFraming::default();
@@ -45,7 +45,7 @@ impl ControlStream {
         ControlStream { shared: Arc::new(Mutex::new(FramedTransport { transport, framing })), socket }
     }
 
-    /// The TLS handshake. What follows is encrypted, and nothing that came before is read as if it had been.
+    /// The TLS handshake. What follows is encrypted, and nothing received before it is read as if it had been.
     pub async fn start_tls(&self, tls: &SessionTls) -> Result<(), Fault> {
         let secured = tls.handshake(self.socket.clone()).await?;
         self.shared().transport = Either::Right(Box::new(secured));
@@ -57,7 +57,7 @@ impl ControlStream {
         self.shared().framing.is_empty()
     }
 
-    /// Writes all of `bytes`, beside whoever reads.
+    /// Writes all of `bytes`, concurrently with the reader.
     pub async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match poll_fn(|context| pin!(&mut self.shared().transport).poll_write(context, bytes)).await? {
@@ -68,7 +68,7 @@ impl ControlStream {
         poll_fn(|context| pin!(&mut self.shared().transport).poll_flush(context)).await
     }
 
-    /// The socket beneath it all.
+    /// The underlying socket.
     pub fn socket(&self) -> &TcpStream {
         &self.socket.0
     }
@@ -119,7 +119,7 @@ impl AsyncWrite for ControlStream {
 impl TokioTlsStream for ControlStream {
     type InnerStream = ControlStream;
 
-    /// For CCC, which is never sent.
+    /// Needed for CCC only, which is never sent.
     fn tcp_stream(self) -> FtpResult<TcpStream> {
         Err(FtpError::ConnectionError(io::ErrorKind::Unsupported.into()))
     }
@@ -133,7 +133,7 @@ impl TokioTlsStream for ControlStream {
     }
 }
 
-/// A socket that several hold.
+/// A shared socket.
 #[derive(Clone, Debug)]
 pub(super) struct SharedSocket(Arc<TcpStream>);
 

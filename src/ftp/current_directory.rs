@@ -1,4 +1,4 @@
-//! The current directory: PWD and CWD, on servers whose paths are their own.
+//! The current directory: PWD and CWD, on servers whose paths have their own syntax.
 
 use ftp_listing::data_set;
 
@@ -9,8 +9,8 @@ use super::fault::Fault;
 use super::session::Session;
 
 impl Session {
-    /// The directory logged in to; `None` where PWD does not tell it, or is asked too late. LIST goes by the current
-    /// directory, and that is another one after each CWD.
+    /// The login directory; `None` if PWD does not report it, or is asked too late. LIST depends on the current
+    /// directory, which changes with each CWD.
     async fn home(&mut self) -> Result<Option<String>, TryError> {
         self.first_directory().await.map_err(|fault| self.fail(Step::Pwd, None, &fault))
     }
@@ -30,7 +30,7 @@ impl Session {
         Ok(self.home.clone())
     }
 
-    /// A directory from the root on, where the one logged in to is known or does not matter.
+    /// The absolute path of a directory, if the login directory is known or does not matter.
     pub(super) async fn absolute(&mut self, directory: &str) -> Result<Option<String>, Fault> {
         if directory.starts_with('/') {
             return Ok(Some(directory.to_owned()));
@@ -44,7 +44,7 @@ impl Session {
         })
     }
 
-    /// Makes `directory` the current one. False where that cannot be done: it is listed by its path then.
+    /// Makes `directory` the current one. Returns false if that is impossible: it is then listed by its path.
     pub(super) async fn enter(&mut self, directory: &str) -> Result<bool, TryError> {
         let has_moved = self.has_left_home;
         if directory.is_empty() && !has_moved {
@@ -53,7 +53,7 @@ impl Session {
         let path = if directory.starts_with('/') || data_set::is_quoted(directory) {
             directory.to_owned()
         } else {
-            // It is relative to the directory logged in to, to which the next one must lead back.
+            // It is relative to the login directory, so the session must be able to get back there before the next one.
             match self.home().await? {
                 None => return Ok(false),
                 Some(home) if directory.is_empty() => home,
@@ -61,7 +61,7 @@ impl Session {
                     format!("{}/{directory}", home.trim_end_matches('/'))
                 }
                 Some(home) => {
-                    // of z/OS, VMS or Windows: paths are not put together with a slash
+                    // On z/OS, VMS or Windows paths are not joined with a slash.
                     if has_moved && !self.change_directory(&home).await? {
                         return Ok(false);
                     }
@@ -72,7 +72,7 @@ impl Session {
         self.change_directory(&path).await
     }
 
-    /// CWD. False where the server has none.
+    /// CWD. Returns false if the server has no such directory.
     async fn change_directory(&mut self, path: &str) -> Result<bool, TryError> {
         if self.lacks(Step::Cwd) {
             return Ok(false);
@@ -90,13 +90,13 @@ impl Session {
         Err(self.fail(Step::Cwd, Some(path), &Fault::Reply(reply)))
     }
 
-    /// Before a session that tasks use is used for a listing, which enters directories: asks where it is, so that it can
-    /// go back. No round trip where that is known.
+    /// Called before a session that tasks use is used for a listing, which enters directories: asks for the current
+    /// one, so that the session can return to it. No round trip if that is known.
     pub async fn remember_home(&mut self) -> Result<(), TryError> {
         self.home().await.map(drop)
     }
 
-    /// Back to the directory logged in to, to which relative paths are relative. False where it cannot go there.
+    /// Returns to the login directory, on which relative paths depend. Returns false if it cannot be entered.
     pub async fn go_home(&mut self) -> Result<bool, TryError> {
         if !self.has_left_home || self.home == self.current && self.home.is_some() {
             return Ok(true);
@@ -104,11 +104,11 @@ impl Session {
         self.enter("").await
     }
 
-    /// Whether `path` is a directory, which CWD alone tells: some servers have a size for directories as well. False
-    /// where CWD is refused. Changes the current directory.
+    /// Whether `path` is a directory. Only CWD can tell: some servers report a size for directories as well. False if
+    /// CWD is refused. Changes the current directory.
     ///
     /// # Errors
-    /// As of RETR, and where the path is relative and the directory logged in to is not known.
+    /// Those of RETR; also if the path is relative and the login directory is not known.
     pub async fn is_directory(&mut self, path: &str) -> Result<bool, TryError> {
         match self.enter(path).await {
             Err(error) if self.is_usable() && error.failure.ftp_code.is_some_and(|code| code >= 400) => {

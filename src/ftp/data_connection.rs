@@ -1,9 +1,9 @@
-//! Where a data connection is made (EPSV, else PASV; EPRT or PORT in active mode), and its TLS.
+//! How a data connection is established (EPSV, else PASV; EPRT or PORT in active mode), and its TLS.
 //!
-//! A server may know EPSV and its firewall not, so that EPSV's port is closed or silent and PASV's is not. The command that
-//! uses the port would be lost with it; so on a connection's first transfer the data connection is made before the
-//! command is sent, and where that fails PASV is tried in the same session. What was found is remembered for the
-//! connection.
+//! A server may support EPSV while its firewall does not, so that EPSV's port is closed or silent and PASV's is not.
+//! The command that uses the port would be lost with it; so on a connection's first transfer the data connection is
+//! established before the command is sent, and if that fails PASV is tried in the same session. The result is
+//! remembered for the connection.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -24,7 +24,7 @@ use super::server_profile::EpsvPorts;
 use super::session::Session;
 use super::tls::SessionTls;
 
-/// How long an unproven port of EPSV's is tried, before PASV is.
+/// How long an unproven EPSV port is tried before PASV is.
 const EPSV_TRIED_FOR: Duration = Duration::from_secs(10);
 
 /// Plain or with TLS.
@@ -34,7 +34,7 @@ pub(super) type DataConnection = AsyncDataStream<AsyncRustlsStream>;
 #[derive(Debug)]
 pub(super) enum DataEndpoint {
     At(SocketAddr),
-    /// A host and port that the proxy, which was reached `at` this address, is to connect to.
+    /// A host and port to which the proxy, reached `at` this address, is asked to connect.
     Beyond {
         proxy: ProxyServer,
         at: SocketAddr,
@@ -42,17 +42,17 @@ pub(super) enum DataEndpoint {
         port: u16,
     },
     Here(ActiveListener),
-    /// It is made already.
+    /// Already connected.
     Made(TcpStream),
 }
 
-/// The TLS of a session's data connections, and what was seen of it.
+/// The TLS of a session's data connections, and what has been observed of it.
 #[derive(Debug)]
 pub(super) struct DataSecurity {
     tls: Option<SessionTls>,
-    /// A data connection has had its TLS.
+    /// A data connection has completed its TLS handshake.
     was_secured: bool,
-    /// The latest data connection was connected, so that what was wrong with it was its TLS.
+    /// The latest data connection was connected, so a failure was due to its TLS.
     was_connected: bool,
 }
 
@@ -69,7 +69,7 @@ impl DataSecurity {
         self.was_secured
     }
 
-    /// What the latest data connection has come to.
+    /// Records how far the latest data connection got.
     pub fn saw(&mut self, was_connected: bool, data: Option<&DataConnection>) {
         self.was_connected = was_connected;
         self.was_secured |= matches!(data, Some(DataConnection::Ssl(_)));
@@ -88,7 +88,7 @@ impl DataSecurity {
 }
 
 impl Session {
-    /// Where the next data connection is made; `port` is the server's, where it was asked for ahead.
+    /// Where the next data connection goes; `port` is the server's, if it was requested ahead.
     pub(super) async fn data_endpoint(&mut self, port: Option<u16>) -> Result<DataEndpoint, StepFault> {
         match (port, self.connection().network.data.clone()) {
             (Some(port), _) => Ok(self.at_peer(port)),
@@ -99,7 +99,7 @@ impl Session {
         }
     }
 
-    /// Where the server waits for the data connection.
+    /// Where the server listens for the data connection.
     async fn passive_endpoint(&mut self) -> Result<DataEndpoint, StepFault> {
         if !self.lacks(Step::Epsv) {
             let reply = self.plain_exchange(Step::Epsv).await?;
@@ -115,8 +115,8 @@ impl Session {
         self.pasv_endpoint().await
     }
 
-    /// The address that PASV names is not used unless the connection says so: behind NAT it is wrong, and from a hostile
-    /// server it is another machine's.
+    /// The address in PASV's reply is not used unless the connection's settings say so: behind NAT it is wrong, and a
+    /// hostile server may name another machine.
     async fn pasv_endpoint(&mut self) -> Result<DataEndpoint, StepFault> {
         let reply = self.plain_exchange(Step::Pasv).await?;
         match (reply.code, reply.passive_address()) {
@@ -131,7 +131,7 @@ impl Session {
         }
     }
 
-    /// Connects to a port of EPSV's before any command needs it, and to one of PASV's where that is closed or silent.
+    /// Connects to an EPSV port before any command needs it, and to a PASV port if that one is closed or silent.
     async fn unproven_endpoint(&mut self, port: u16) -> Result<DataEndpoint, StepFault> {
         let connection = self.connection_handle();
         let limit = connection.timeouts.connect;
@@ -200,7 +200,7 @@ impl Session {
         }
     }
 
-    /// Listens; returns the command that tells the server where: EPRT, or PORT where the server does not know that.
+    /// Listens; returns the command that tells the server where: EPRT, or PORT if the server does not support that.
     pub(super) async fn listen(
         &mut self,
         announced: Option<IpAddr>,
@@ -234,7 +234,7 @@ impl DataEndpoint {
                 connect::data_through((&proxy, at), (&host, port), way, limit).await
             }
             DataEndpoint::Here(listener) => {
-                // A server connects when it has read the command; some do so when they have opened the file.
+                // Most servers connect when they have read the command, some only when they have opened the file.
                 let waiting = || "the server's data connection".to_owned();
                 let limit = limit + connection.timeouts.reply;
                 within(Wait::Connect, limit, waiting, listener.accept()).await?
@@ -242,8 +242,8 @@ impl DataEndpoint {
         }
     }
 
-    /// A data connection, with its TLS: the server takes part in that once it has answered the command, or (as
-    /// `ProFTPD`) before it does. `is_connected` is set as soon as there is a connection.
+    /// Establishes a data connection with its TLS: the server takes part in the handshake once it has answered the
+    /// command, or (like `ProFTPD`) before it does. `is_connected` is set as soon as there is a connection.
     pub async fn connect_secured(
         self,
         connection: &FtpConnection,

@@ -1,4 +1,4 @@
-//! A transfer under way: its bytes, the end of its data connection, and the final reply.
+//! A transfer in progress: its bytes, the end of its data connection, and the final reply.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -19,18 +19,18 @@ use super::reply::Reply;
 use super::session::Session;
 use super::transfer_rate::TransferRate;
 
-/// How long the final reply of a transfer that is given up is waited for.
+/// How long to wait for the final reply of an aborted transfer.
 const ABORT_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long the `close_notify` of a file that has been received may take to send: it is a courtesy.
+/// How long sending `close_notify` for a received file may take: it is only a courtesy.
 const CLOSE_NOTIFY_WITHIN: Duration = Duration::from_secs(1);
 
-/// How long the server's end of a file that it has received is waited for once its reply is in: a ticket comes
-/// before that, and no later.
+/// How long to wait for the server's end of a received file once its reply is in: a TLS ticket arrives before that, or
+/// not at all.
 const TICKET_WITHIN: Duration = Duration::from_millis(100);
 
-/// How long a server may take to close the data connection of an upload, before it is closed from here without
-/// anything being sent ahead.
+/// How long a server may take to close the data connection of an upload before this end closes it, with nothing
+/// pipelined.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How the bytes of a file ended.
@@ -38,8 +38,8 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 pub enum DataEnd {
     /// The server closed the data connection; where that has TLS, with its `close_notify`.
     Closed,
-    /// A data connection with TLS ended without `close_notify`: anybody may have cut it off, and only the
-    /// file's size can tell that it is whole.
+    /// A data connection with TLS ended without `close_notify`: an attacker may have cut it off, and only the file's
+    /// size can show that it is complete.
     CutOff,
 }
 
@@ -48,15 +48,15 @@ pub(super) struct DataTransfer<'s> {
     pub session: &'s mut Session,
     pub step: Step,
     pub path: String,
-    /// The final reply, where it came before the bytes.
+    /// The final reply, if it came before the bytes.
     pub early: Option<Reply>,
-    /// What MDTM said, where it was asked in one burst with RETR.
+    /// MDTM's reply, if it was sent in one burst with RETR.
     pub modified: Option<Timestamp>,
     pub end: DataEnd,
     /// `None` once it is closed.
     data: Option<DataConnection>,
     rate: TransferRate,
-    /// The final reply was read, or waited for in vain.
+    /// The final reply was read, or awaited until its deadline.
     is_over: bool,
 }
 
@@ -132,7 +132,7 @@ impl<'s> DataTransfer<'s> {
         let reply = match (self.early.take(), self.data.take()) {
             (Some(reply), _) => Ok(reply),
             (None, Some(DataConnection::Ssl(mut data))) if self.step == Step::Receiving => {
-                // Where the server has gone already it needs no `close_notify`.
+                // If the server has gone already, it needs no `close_notify`.
                 let _ = timeout(CLOSE_NOTIFY_WITHIN, data.shutdown()).await;
                 drop(data);
                 self.session.final_reply(limit).await
@@ -174,7 +174,7 @@ impl<'s> DataTransfer<'s> {
         Some(reply.code)
     }
 
-    /// Closes the data connection of a file that has been received, with TLS's `close_notify`.
+    /// Closes the data connection of a received file, with TLS's `close_notify`.
     pub async fn close_received(&mut self) {
         if let Some(DataConnection::Ssl(data)) = &mut self.data {
             let _ = timeout(CLOSE_NOTIFY_WITHIN, data.shutdown()).await;
@@ -182,8 +182,8 @@ impl<'s> DataTransfer<'s> {
         self.data = None;
     }
 
-    /// Waits until the server has closed the data connection of a file that it has received; false where it waits
-    /// for this end to close first.
+    /// Waits until the server has closed the data connection of a file that it has received; false if it waits for this
+    /// end to close first.
     pub async fn was_closed_by_server(&mut self) -> bool {
         let Some(data) = &mut self.data else { return false };
         let is_closed = timeout(CLOSED_WITHIN, data.read_u8()).await.is_ok_and(|read| read.is_err());
@@ -197,7 +197,7 @@ impl<'s> DataTransfer<'s> {
         self.session.fail(self.step, Some(&self.path), fault)
     }
 
-    /// The data connection broke or stalled: closes it, and lets the final reply say why.
+    /// The data connection broke or stalled: closes it, and uses the final reply to explain why.
     async fn broke(&mut self, fault: Fault) -> TryError {
         self.data = None;
         self.is_over = true;
@@ -210,8 +210,8 @@ impl<'s> DataTransfer<'s> {
     }
 }
 
-/// Reads what a server sends on a data connection that it only receives on: TLS 1.3's tickets, one of which the
-/// next data connection needs. Closed with these unread, the connection would be reset, and bytes lost.
+/// Reads what a server sends on a data connection on which it only receives: TLS 1.3's tickets, one of which the next
+/// data connection needs. Closing with these unread would reset the connection and lose bytes.
 async fn drain(mut data: Box<AsyncRustlsStream>) {
     let mut nothing = [0_u8; 64];
     while matches!(data.read(&mut nothing).await, Ok(1..)) {}

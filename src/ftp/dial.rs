@@ -1,7 +1,7 @@
-//! A name's addresses, tried side by side so that one that does not answer costs little (RFC 8305).
+//! A name's addresses, tried concurrently so that one that does not answer costs little (RFC 8305).
 //!
-//! The next address is tried when the one before has failed, or has not answered for [`ATTEMPT_DELAY`]; the first one
-//! that answers is used, and the others are closed. It is remembered, and tried first by the next session.
+//! The next address is tried when the previous one has failed, or has not answered for [`ATTEMPT_DELAY`]; the first one
+//! to answer is used, and the others are closed. It is remembered, and the next session tries it first.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -18,12 +18,12 @@ use super::fault::Fault;
 const ADDRESSES_TRIED: usize = 8;
 /// How long an address has before the next one is tried as well (RFC 8305, 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// The same for the address that answered last time: a busy server is not to be connected to twice.
+/// The same for the address that answered last time: a busy server should not get two connections.
 const KNOWN_DELAY: Duration = Duration::from_secs(2);
-/// Names remembered for a connection: its server's and its proxy's, and what a reload makes of them.
+/// How many names are remembered for a connection: its server's and its proxy's, and those that a reload brings.
 const NAMES: usize = 16;
 
-/// At which of its addresses each name was reached last.
+/// The address at which each name was last reached.
 #[derive(Debug, Default)]
 pub(super) struct ReachedAddresses(Mutex<HashMap<String, IpAddr>>);
 
@@ -49,7 +49,7 @@ impl ReachedAddresses {
     }
 }
 
-/// Which addresses are tried, and how long the first one is waited for.
+/// Which addresses are tried, and how long to wait for the first one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ConnectPlan {
     pub addresses: Vec<SocketAddr>,
@@ -81,7 +81,7 @@ impl ConnectPlan {
         ConnectPlan { addresses: ordered, first_delay }
     }
 
-    /// The first connection that comes about. `failed` gets the faults of the others, also if this is cancelled.
+    /// The first connection to succeed. `failed` receives the faults of the others, even if this is cancelled.
     pub async fn connect<T, F>(
         &self,
         connect: impl Fn(SocketAddr) -> F,
@@ -91,7 +91,7 @@ impl ConnectPlan {
         T: Send + 'static,
         F: Future<Output = Result<T, Fault>> + Send + 'static,
     {
-        let mut attempts = JoinSet::new(); // dropped, it ends those that are under way
+        let mut attempts = JoinSet::new(); // aborts the remaining attempts when dropped
         let mut waiting = self.addresses.iter().copied();
         let mut delay = self.first_delay;
         let mut next_at = Instant::now();
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(plan.addresses, addresses(&["192.0.2.2", "2001:db8::1", "192.0.2.1", "2001:db8::2"]));
         assert_eq!(plan.first_delay, KNOWN_DELAY);
 
-        // An address that the name has no more is not tried.
+        // An address that the name no longer has is not tried.
         reached.remember("server", "192.0.2.99".parse().unwrap());
         assert_eq!(reached.plan("server", all.clone()), ReachedAddresses::default().plan("server", all));
     }

@@ -19,26 +19,26 @@ use super::session::Session;
 
 /// A file that the server is sending.
 ///
-/// Dropped without [`DownloadStream::finish`] or [`DownloadStream::abort`], its session is not usable any more.
+/// If it is dropped without [`DownloadStream::finish`] or [`DownloadStream::abort`], its session is no longer usable.
 #[derive(Debug)]
 pub struct DownloadStream<'s>(pub(super) DataTransfer<'s>);
 
 impl DownloadStream<'_> {
-    /// Reads what has come into `room`, waiting for the first byte; returns their number, 0 at the end.
+    /// Reads received bytes into `room`, waiting for the first one; returns their number, 0 at the end.
     ///
     /// # Errors
-    /// `timeout` where no byte comes for the connection's `stall`; else what the server says about it.
+    /// `timeout` if no byte arrives for the connection's `stall`; otherwise what the server reports.
     pub async fn read(&mut self, room: &mut (impl BufMut + Send)) -> Result<usize, TryError> {
         self.0.read(room).await
     }
 
-    /// The settings of the session that the file comes over.
+    /// The settings of the session that transfers the file.
     #[must_use]
     pub fn connection(&self) -> Arc<FtpConnection> {
         self.0.session.connection_handle()
     }
 
-    /// When the file was last changed, where that was asked in one burst with RETR.
+    /// When the file was last changed, if that was asked in one burst with RETR.
     #[must_use]
     pub fn modified(&self) -> Option<Timestamp> {
         self.0.modified
@@ -47,8 +47,8 @@ impl DownloadStream<'_> {
     /// Closes the data connection at once (vsftpd and `ProFTPD` wait for that), then reads the final reply.
     /// Returns how the bytes ended.
     ///
-    /// EPSV for the next file goes out while the final reply is on its way, where pipelining is worth it: it arrives
-    /// after the server is done, since that waits for our end of the data connection to close.
+    /// EPSV for the next file goes out while the final reply is on its way, if pipelining pays off: it reaches the
+    /// server after the transfer has ended, since that waits for our end of the data connection to close.
     pub async fn finish(self) -> Result<DataEnd, TryError> {
         let DownloadStream(mut transfer) = self;
         let end = transfer.end;
@@ -60,8 +60,8 @@ impl DownloadStream<'_> {
         Ok(end)
     }
 
-    /// [`DownloadStream::finish`], and in active mode SIZE and RETR of
-    /// `next` go out with that: nothing but [`Session::retrieve_sized`] of it may come then.
+    /// [`DownloadStream::finish`]; in active mode SIZE and RETR of `next` go out with it, so the next call must be
+    /// [`Session::retrieve_sized`] of that path.
     pub async fn finish_before(self, next: &str) -> Result<DataEnd, TryError> {
         let DownloadStream(mut transfer) = self;
         let end = transfer.end;
@@ -73,7 +73,7 @@ impl DownloadStream<'_> {
         }
     }
 
-    /// Whether the next file may be asked for with this one's end.
+    /// Whether the next file may be requested together with the end of this one.
     #[must_use]
     pub fn may_start_next(&self) -> bool {
         let session = &*self.0.session;
@@ -84,15 +84,15 @@ impl DownloadStream<'_> {
             && !session.is_expired()
     }
 
-    /// Gives the transfer up: closes the data connection and waits two seconds at most for the final reply;
-    /// where it comes the session stays usable. Returns the reply's code.
+    /// Aborts the transfer: closes the data connection and waits at most two seconds for the final reply; if it
+    /// arrives, the session stays usable. Returns the reply's code.
     pub async fn abort(self) -> Option<u16> {
         self.0.abort().await
     }
 }
 
 impl Session {
-    /// RETR: asks for the file at `path`.
+    /// RETR: requests the file at `path`.
     pub async fn retrieve(&mut self, path: &str) -> Result<DownloadStream<'_>, TryError> {
         self.download(Step::Retr, path).await
     }
@@ -110,10 +110,10 @@ impl Session {
         }
     }
 
-    /// SIZE, then RETR; in one burst where pipelining is worth it.
+    /// SIZE, then RETR; in one burst if pipelining pays off.
     ///
     /// # Errors
-    /// As of both; a file that SIZE says is missing is not asked for.
+    /// Those of both; a file that is missing according to SIZE is not requested.
     pub async fn retrieve_sized(&mut self, path: &str) -> Result<(SizeReply, DownloadStream<'_>), TryError> {
         if self.asks_size_separately() && !self.has_started(path) {
             let size = self.size_to_retrieve(path).await?;
@@ -142,7 +142,7 @@ impl Session {
     /// SIZE before RETR.
     ///
     /// # Errors
-    /// As of both; a file that SIZE says is missing, or too large, is not to be asked for.
+    /// Those of both; a file that is missing or too large according to SIZE must not be requested.
     pub async fn size_to_retrieve(&mut self, path: &str) -> Result<SizeReply, TryError> {
         match self.size(path).await? {
             SizeReply::Refused { error, missing: true } => Err(error),
@@ -154,7 +154,7 @@ impl Session {
         }
     }
 
-    /// Whether SIZE and RETR are two round trips in any case, so that a question in between delays nothing else.
+    /// Whether SIZE and RETR take two round trips in any case, so that a question in between delays nothing else.
     #[must_use]
     pub fn asks_size_separately(&self) -> bool {
         self.lacks(Step::Size) || !self.may_pipeline()
@@ -170,7 +170,7 @@ impl Session {
             return Ok(());
         }
         if ended.code != 421 {
-            // Either the transfer failed, or it was EPSV that came too early: the next reply tells.
+            // Either the transfer failed, or EPSV came too early: the next reply shows which.
             match self.reply().await {
                 Ok(second) if is_end(&second) => {
                     self.pipelining_rejected(&ended.to_string());
@@ -185,8 +185,8 @@ impl Session {
         Err(Fault::Reply(ended))
     }
 
-    /// EPRT, SIZE and RETR in one burst, while the reply that ends the present transfer is on its way: that one is
-    /// returned.
+    /// Sends EPRT, SIZE and RETR in one burst, while the reply that ends the present transfer is on its way; returns
+    /// that reply.
     async fn start_retrieving(&mut self, next: &str) -> Result<Reply, Fault> {
         let announcement = self.announce_data().await?;
         let size = Command::with(Step::Size, next)?;

@@ -1,6 +1,6 @@
 //! The burst that ends an upload: SIZE of the file, RNFR and RNTO of the one before, STOR of the next one.
 //!
-//! `crate::transfer::upload_pipeline` explains when and why; here are the commands and what their replies mean.
+//! `crate::transfer::upload_pipeline` explains when and why; this file has the commands and what their replies mean.
 
 use std::fmt;
 
@@ -14,35 +14,35 @@ use super::rename::RenameOutcome;
 use super::reply::Reply;
 use super::session::Session;
 
-/// What goes out with the end of an upload, beside its SIZE. Without a next upload RNFR of this file goes out too.
+/// What goes out with the end of an upload, besides its SIZE. Without a next upload, RNFR of this file goes out too.
 #[derive(Clone, Copy, Default)]
 pub struct EndBurst<'a> {
-    /// The upload before, whose SIZE was right: its temp name, and its name.
+    /// The previous upload, whose SIZE was right: its temp name, and its final name.
     pub rename: Option<(&'a str, &'a str)>,
-    /// Whether that is still to be renamed: asked right before the burst is written, after all waiting.
+    /// Whether it may still be renamed: checked right before the burst is written, after all waiting.
     pub may_rename: Option<&'a (dyn Fn() -> bool + Send + Sync)>,
     /// The path of the next upload.
     pub next: Option<&'a str>,
 }
 
-/// What came of an [`EndBurst`].
+/// The result of an [`EndBurst`].
 #[derive(Debug)]
 pub struct BurstOutcome {
-    /// `None` where nothing was to be renamed.
+    /// `None` if there was nothing to rename.
     pub renamed: Option<Result<RenameOutcome, TryError>>,
-    /// Whether the server has the file. Its SIZE is known to the session, and so is RNFR where no upload follows.
+    /// Whether the server has the file. Its SIZE is known to the session, and so is RNFR's reply if no upload follows.
     pub stored: Result<(), TryError>,
-    /// STOR of the next file is under way: nothing but [`Session::store`] of it may come now.
+    /// STOR of the next file is in progress: the next call must be [`Session::store`] of it.
     pub next_started: bool,
 }
 
-/// The replies to one burst, in their order.
+/// The replies to one burst, in order.
 struct BurstReplies {
     ended: Reply,
     announced: Option<Reply>,
     renames: Option<(Reply, Reply)>,
     size: Reply,
-    /// RNFR of this file; not where another follows.
+    /// RNFR of this file; not sent if another upload follows.
     from: Option<Reply>,
 }
 
@@ -87,13 +87,13 @@ impl EndBurst<'_> {
         BurstOutcome { renamed, stored: Ok(()), next_started: false }
     }
 
-    /// The session is lost, and whether anything was renamed is not known.
+    /// The session is lost, and it is unknown whether anything was renamed.
     fn failed(self, error: TryError) -> BurstOutcome {
         let renamed = self.rename.map(|_| Err(error.clone()));
         BurstOutcome { renamed, stored: Err(error), next_started: false }
     }
 
-    /// Sends the commands, and reads all replies but the one to the next file's STOR.
+    /// Sends the commands, and reads all replies except the one to the next file's STOR.
     async fn send(&self, session: &mut Session, path: &str) -> Result<(BurstReplies, bool), Fault> {
         // What the next step waits for goes first.
         let announcement = match self.next {
@@ -122,7 +122,7 @@ impl EndBurst<'_> {
         Ok((replies, next_started))
     }
 
-    /// The replies in their order; an unexpected one ends the session.
+    /// Reads the replies in order; an unexpected one ends the session.
     async fn replies(&self, session: &mut Session) -> Result<BurstReplies, Fault> {
         let ended = session.transfer_end_in_burst().await?;
         let announced = match self.next {
@@ -162,7 +162,7 @@ impl EndBurst<'_> {
             session.profile().remember_directory(&transfer.path);
             let is_named = replies.from.as_ref().is_some_and(|from| from.code == 350);
             if replies.size.code != 213 || replies.from.is_some() && !is_named {
-                // Sent again in order, where a refusal is meant.
+                // Sent again in order; a refusal then is a real one.
                 session.pipelining_rejected(&replies.size.to_string());
             }
             if is_named {
@@ -172,7 +172,7 @@ impl EndBurst<'_> {
                 session.pipelining().keep_size(&transfer.path, replies.size);
                 Ok(())
             } else if next_started {
-                // It cannot be sent in order now, and no file stays unverified for the sake of pipelining.
+                // It cannot be sent in order now, and no file may stay unverified for the sake of pipelining.
                 let error = session.fail(Step::Size, Some(&transfer.path), &Fault::Reply(replies.size));
                 Err(TryError { remedy: Remedy::FreshSession, ..error })
             } else {
@@ -182,7 +182,7 @@ impl EndBurst<'_> {
             session.profile().forget_directory(&transfer.path);
             let mut error = transfer.fail(&Fault::Reply(replies.ended));
             if next_started && matches!(error.failure.ftp_code, Some(550 | 553)) {
-                // The directory may be gone; it cannot be made now.
+                // The directory may be gone; it cannot be created now.
                 error.remedy = Remedy::FreshSession;
             }
             Err(error)
@@ -192,11 +192,11 @@ impl EndBurst<'_> {
 }
 
 impl Session {
-    /// The reply that ends a transfer, with other replies behind it.
+    /// The reply that ends a transfer, with further replies behind it.
     pub(super) async fn transfer_end_in_burst(&mut self) -> Result<Reply, Fault> {
         let ended = self.final_reply(self.connection().timeouts.close).await?;
         self.must_fit(&ended, |code| (200..300).contains(&code) && !matches!(code, 213 | 229))?;
-        // A command that was swallowed is refused as one, before the reply that ends the transfer.
+        // A command that was swallowed is refused as unknown before the reply that ends the transfer.
         if (500..=504).contains(&ended.code) {
             return Err(self.unexpected_reply(&ended));
         }
@@ -218,7 +218,8 @@ impl Session {
         }
     }
 
-    /// Whether the next file's STOR is under way, now that the reply to what announced its data connection is in.
+    /// Whether the next file's STOR is in progress, now that the reply to its data connection's announcement has
+    /// arrived.
     async fn next_upload_started(
         &mut self,
         next: &str,
@@ -230,7 +231,7 @@ impl Session {
             return Ok(true);
         }
         self.pipelining_rejected(&reply.to_string());
-        // Without a data connection STOR is refused, mostly by 425; accepted, it is left outstanding.
+        // Without a data connection STOR is refused, mostly with 425; if accepted, it is left outstanding.
         self.reply().await?;
         Ok(false)
     }

@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use super::command::Step;
 use super::reply::Reply;
 
-/// Why a step did not end as it should.
+/// Why a step failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// A complete reply that is not what the step needs.
+    /// A complete reply that does not satisfy the step.
     Reply(Reply),
     TimedOut {
         waiting_for: String,
@@ -27,24 +27,24 @@ pub(super) enum Fault {
         what: String,
         error: io::Error,
     },
-    /// TLS was not agreed on, or its certificate refused; says why.
+    /// TLS could not be negotiated, or the certificate was rejected; says why.
     Tls(String),
-    /// The server rejects pipelining; how that showed.
+    /// The server rejects pipelining; says how that showed.
     PipeliningRejected(String),
-    /// The server answered the handshake with something else.
+    /// The server answered the handshake with something other than TLS.
     NotTls,
-    /// What came is no reply, or one without end.
+    /// The received bytes are not a reply, or one without end.
     Garbled,
-    /// The path (or user, or password) has a NUL, CR or LF: nothing was sent.
+    /// The path (or user, or password) contains a NUL, CR or LF: nothing was sent.
     Unsendable,
 }
 
-/// A fault and the step it ended.
+/// A fault, and the step that it ended.
 #[derive(Debug)]
 pub(super) struct StepFault {
     pub step: Step,
     pub fault: Fault,
-    /// What the server said once its data connection was gone, where that explains nothing more.
+    /// The server's reply after its data connection was gone, if it explains nothing more.
     pub afterwards: Option<Reply>,
 }
 
@@ -57,7 +57,7 @@ impl StepFault {
 /// The name of the control connection in messages.
 pub(super) const CONTROL: &str = "the control connection";
 
-/// What suppaftp's error means where it is no reply.
+/// What suppaftp's error means if it is not a reply.
 pub(super) fn fault(error: FtpError) -> Fault {
     match error {
         FtpError::ConnectionError(error) if error.kind() == io::ErrorKind::InvalidInput => Fault::Unsendable,
@@ -80,7 +80,7 @@ pub(super) enum Wait {
     Reply,
     FirstByte,
     Stall,
-    /// Bytes came, and too few.
+    /// Bytes arrived, but too few.
     Rate,
     Close,
     Hash,
@@ -102,7 +102,7 @@ impl fmt::Display for Wait {
     }
 }
 
-/// Waits for `work` no longer than `limit`; the fault names what was waited for and which key sets the limit.
+/// Waits for `work` no longer than `limit`; the fault names what was awaited and which key sets the limit.
 pub(super) async fn within<T>(
     wait: Wait,
     limit: Duration,

@@ -1,6 +1,6 @@
-//! What the server says that it can do beyond RFC 959: FEAT (RFC 2389).
+//! What the server reports it can do beyond RFC 959: FEAT (RFC 2389).
 
-/// At most this many features are kept.
+/// How many features are stored at most.
 const FEATURES_KEPT: usize = 200;
 
 /// The features of one server, upper case: `SIZE`, `REST STREAM`, `HASH SHA-1;SHA-256*`.
@@ -8,8 +8,8 @@ const FEATURES_KEPT: usize = 200;
 pub(super) struct ServerFeatures(Vec<String>);
 
 impl ServerFeatures {
-    /// Reads the reply to FEAT: one feature a line, between a first and a last line that say nothing. Some
-    /// servers put the code before every line.
+    /// Parses the reply to FEAT: one feature per line, between a first and a last line without content. Some servers
+    /// put the code before every line.
     pub fn parse(body: &[u8]) -> ServerFeatures {
         let body = String::from_utf8_lossy(body);
         let lines: Vec<&str> = body.lines().collect();
@@ -18,17 +18,17 @@ impl ServerFeatures {
         ServerFeatures(names.filter(|name| !name.is_empty()).take(FEATURES_KEPT).collect())
     }
 
-    /// Whether the server lists nothing: it may still have the one or the other.
+    /// Whether the server lists nothing: it may still support some of them.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the server has this command or option.
+    /// Whether the server lists this command or option.
     pub fn has(&self, name: &str) -> bool {
         self.parameters(name).is_some()
     }
 
-    /// What follows a feature's name; empty where nothing does.
+    /// What follows a feature's name; empty if nothing does.
     pub fn parameters(&self, name: &str) -> Option<&str> {
         self.0.iter().find_map(|feature| {
             let rest = feature.strip_prefix(name)?;

@@ -8,17 +8,17 @@ use super::fault::Fault;
 use super::reply::Reply;
 use super::session::Session;
 
-/// More directories above one file are not made.
+/// How many directories above one file are created at most.
 const DIRECTORIES_MADE: usize = 100;
 
-/// What a server says about a file's size (RFC 3659, 4).
+/// What a server reports about a file's size (RFC 3659, 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SizeReply {
     Bytes(u64),
-    /// The server has no SIZE, or its reply tells no size.
+    /// The server has no SIZE, or its reply contains no size.
     Unsupported,
-    /// Refused for this path: not there, not readable or no file. Many servers do not say which; `missing`
-    /// is true where the server's words are clear.
+    /// Refused for this path: missing, not readable or not a file. Many servers do not say which; `missing` is true if
+    /// the reply's text is clear.
     Refused {
         error: TryError,
         missing: bool,
@@ -29,21 +29,21 @@ pub enum SizeReply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeleteOutcome {
     Done,
-    /// The file may well not be there.
+    /// The file may well be missing.
     Refused(TryError),
 }
 
-/// A directory that was not made. It may be there: few servers say so.
+/// A directory that was not created. It may exist: few servers say so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedDirectory {
     error: TryError,
-    /// The server's words leave no doubt.
+    /// The reply's text leaves no doubt.
     is_forbidden: bool,
 }
 
 impl RefusedDirectory {
-    /// What is told of a file that was refused afterwards: the directory, where that is known to be missing, and the file's
-    /// refusal as its consequence; else the file's, and the directory's beside it.
+    /// The error for a file that was refused afterwards: the directory's, if it is known to be missing, with the file's
+    /// refusal as its consequence; otherwise the file's, with the directory's added.
     #[must_use]
     pub fn before(self, refused: TryError, is_missing: bool) -> TryError {
         let RefusedDirectory { error: mkd, is_forbidden } = self;
@@ -57,7 +57,7 @@ impl RefusedDirectory {
 }
 
 impl Session {
-    /// SIZE. A server that has said once that it has none is not asked again.
+    /// SIZE. A server that has once replied that it has none is not asked again.
     pub async fn size(&mut self, path: &str) -> Result<SizeReply, TryError> {
         if self.lacks(Step::Size) {
             return Ok(SizeReply::Unsupported);
@@ -80,8 +80,8 @@ impl Session {
                 self.found_missing(Step::Size);
                 Ok(SizeReply::Unsupported)
             }
-            // The question is optional: an answer without a size says nothing of the file. (Servers that count by 32
-            // bits give a negative one beyond 2 GiB.) 226 and its like belong to another command.
+            // The question is optional: a reply without a size says nothing about the file. (Servers with 32-bit
+            // counters report a negative one beyond 2 GiB.) 226 and the like belong to another command.
             (200 | 202 | 211 | 212 | 214 | 220 | 501 | 503, _) if !reply.hints(Some(path)).oops => {
                 Ok(SizeReply::Unsupported)
             }
@@ -97,7 +97,7 @@ impl Session {
         }
     }
 
-    /// Whether a file is there: by SIZE, or where there is none by RNFR, which the next command takes back.
+    /// Whether a file exists: by SIZE, or if the server has none by RNFR, which the next command cancels.
     pub async fn exists(&mut self, path: &str) -> Result<bool, TryError> {
         match self.size(path).await? {
             SizeReply::Bytes(_) => Ok(true),
@@ -113,11 +113,11 @@ impl Session {
         }
     }
 
-    /// Whether a file that was there is gone. `had_size`: SIZE answered for it then, so that a refusal now
-    /// tells enough; otherwise RNFR is asked.
+    /// Whether a file that existed is gone. `had_size`: SIZE worked for it then, so that a refusal now is proof enough;
+    /// otherwise RNFR is asked.
     ///
     /// # Errors
-    /// A refusal that proves nothing: for now, or for want of a permission.
+    /// A refusal that proves nothing: a temporary one, or for lack of permission.
     pub async fn is_gone(&mut self, path: &str, had_size: bool) -> Result<bool, TryError> {
         match self.size(path).await? {
             SizeReply::Bytes(_) => return Ok(false),
@@ -136,12 +136,12 @@ impl Session {
         }
     }
 
-    /// DELE. A refusal is no error where the file may well not be there (550, 450): `false`.
+    /// DELE. A refusal is not an error if the file may well be missing (550, 450): returns `false`.
     pub async fn delete(&mut self, path: &str) -> Result<bool, TryError> {
         self.remove(path).await.map(|deleted| deleted == DeleteOutcome::Done)
     }
 
-    /// [`Session::delete`], with the server's words.
+    /// Like [`Session::delete`], with the server's reply.
     pub async fn remove(&mut self, path: &str) -> Result<DeleteOutcome, TryError> {
         let reply = self.ask(Step::Dele, path).await?;
         match reply.code {
@@ -153,10 +153,10 @@ impl Session {
         }
     }
 
-    /// Makes the directories above `path`, as far as they are missing and the server permits it.
+    /// Creates the missing directories above `path`, as far as the server permits it.
     ///
-    /// Upwards from the nearest one until one can be made or is there, then down again. A refusal is no
-    /// error: it may mean that the directory is there (vsftpd does not say), and STOR will tell. The last one is returned.
+    /// Goes up from the nearest one until one can be created or exists, then down again. A refusal is not an error: it
+    /// may mean that the directory exists (vsftpd does not say), and STOR will show. The last refusal is returned.
     pub async fn make_dirs(&mut self, path: &str) -> Result<Option<RefusedDirectory>, TryError> {
         let directories = directories_above(path);
         if directories.len() > DIRECTORIES_MADE {
@@ -172,7 +172,7 @@ impl Session {
             }
             missing.push(directory);
         }
-        // The topmost one was refused just now: another MKD cannot help it.
+        // The topmost one was refused just now: another MKD cannot help.
         let made_one = missing.len() < directories_above(path).len();
         let again = if made_one { missing.len() } else { missing.len().saturating_sub(1) };
         if made_one {
@@ -184,7 +184,7 @@ impl Session {
         Ok(last_refusal)
     }
 
-    /// The refusal, unless the directory was made, or is there by the server's own words.
+    /// The refusal, unless the directory was created, or exists according to the reply.
     async fn make_dir(&mut self, path: &str) -> Result<Option<RefusedDirectory>, TryError> {
         let reply = self.ask(Step::Mkd, path).await?;
         match reply.code {
@@ -200,7 +200,7 @@ impl Session {
     }
 }
 
-/// A refusal of SIZE that a file which is there could have, too.
+/// A refusal of SIZE that an existing file could get, too.
 fn proves_nothing(refused: &TryError) -> bool {
     refused.failure.code == Code::PermissionDenied || refused.failure.ftp_code.is_some_and(|code| code < 500)
 }

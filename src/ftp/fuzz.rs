@@ -1,4 +1,4 @@
-//! Replies as no server should send them. For `make fuzz`, and for the tests, which try its corpus again.
+//! Replies that no server should send. For `make fuzz`, and for the tests, which replay its corpus.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::fault::{Fault, Wait};
 use super::features::ServerFeatures;
 use super::reply::Reply;
 
-/// What a message of a failure may show of a reply, with room for its path.
+/// How much of a reply a failure's message may show, with room for its path.
 const SHOWN_AT_MOST: usize = 4096;
 
 const SECRET: &str = "s3cret";
@@ -37,10 +37,10 @@ const STEPS: &[Step] = &[
     Step::Noop,
 ];
 
-/// Any bytes are a reply that is safe to show, and has a meaning at each step; or none.
+/// Any bytes are either a reply that is safe to show and has a meaning at each step, or none.
 ///
 /// # Panics
-/// Where what comes out is neither.
+/// If the result is neither.
 pub fn reply(body: &[u8]) {
     let _ = ServerFeatures::parse(body);
     let Some(reply) = Reply::parse(body, SECRET) else { return };

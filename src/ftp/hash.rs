@@ -1,4 +1,4 @@
-//! The server's own hash of a file: HASH (draft-ietf-ftpext-hash), XSHA256 and their like, where FEAT has them.
+//! The server's own hash of a file: HASH (draft-ietf-ftpext-hash), XSHA256 and the like, if FEAT lists them.
 
 use crate::digest::Algorithm;
 use crate::failure::TryError;
@@ -9,11 +9,11 @@ use super::features::ServerFeatures;
 use super::reply::Reply;
 use super::session::Session;
 
-/// The best first. HASH comes before the X commands: its reply says what it is.
+/// The strongest first. HASH comes before the X commands: its reply names the algorithm.
 const BY_STRENGTH: [Algorithm; 5] =
     [Algorithm::Sha256, Algorithm::Sha512, Algorithm::Sha1, Algorithm::Md5, Algorithm::Crc32];
 
-/// Commands with one algorithm each, and which it is. `MD5` is that of draft-twine-ftpmd5.
+/// Commands with a single algorithm each. `MD5` is that of draft-twine-ftpmd5.
 const ONE_EACH: [(&str, Algorithm); 7] = [
     ("XSHA256", Algorithm::Sha256),
     ("XSHA512", Algorithm::Sha512),
@@ -24,23 +24,23 @@ const ONE_EACH: [(&str, Algorithm); 7] = [
     ("XCRC", Algorithm::Crc32),
 ];
 
-/// What a server says of a file's hash.
+/// What a server reports about a file's hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerHash {
     /// Lower-case hex.
     Value(String),
-    /// It has the command, and does not compute the hash of this file.
+    /// It has the command, but does not compute the hash of this file.
     Refused(TryError),
 }
 
-/// How a hash is asked for.
+/// How to request a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HashCommand {
     Hash,
     Own(&'static str),
 }
 
-/// The best algorithm for which these features have a command, and the command.
+/// The best algorithm for which these features include a command, and the command.
 fn best(features: &ServerFeatures) -> Option<(Algorithm, HashCommand)> {
     BY_STRENGTH.into_iter().find_map(|algorithm| {
         if listed(features).any(|(offered, _)| offered == algorithm) {
@@ -51,7 +51,7 @@ fn best(features: &ServerFeatures) -> Option<(Algorithm, HashCommand)> {
     })
 }
 
-/// The algorithms in `HASH SHA-1;SHA-256*;CRC32`, each with whether it is the one in use.
+/// The algorithms in `HASH SHA-1;SHA-256*;CRC32`, each with whether it is the current one.
 fn listed(features: &ServerFeatures) -> impl Iterator<Item = (Algorithm, bool)> {
     let list = features.parameters("HASH").unwrap_or_default();
     list.split(';').filter_map(|entry| {
@@ -60,7 +60,7 @@ fn listed(features: &ServerFeatures) -> impl Iterator<Item = (Algorithm, bool)> 
     })
 }
 
-/// The algorithm that HASH begins with.
+/// The algorithm that HASH starts with.
 pub(super) fn current(features: &ServerFeatures) -> Option<Algorithm> {
     listed(features).find(|(_, in_use)| *in_use).map(|(algorithm, _)| algorithm)
 }
@@ -70,7 +70,7 @@ fn algorithm(name: &str) -> Option<Algorithm> {
     Algorithm::from_name(&bare.to_ascii_lowercase()).filter(|algorithm| *algorithm != Algorithm::Xxh3)
 }
 
-/// The draft's name for it.
+/// The algorithm's name in the draft.
 fn draft_name(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Sha256 => "SHA-256",
@@ -83,14 +83,14 @@ fn draft_name(algorithm: Algorithm) -> &'static str {
 }
 
 impl Session {
-    /// The algorithm of the best hash that the server computes; `None` where it has none.
+    /// The algorithm of the best hash that the server computes; `None` if it computes none.
     #[must_use]
     pub fn hashes_by(&self) -> Option<Algorithm> {
         if self.lacks(Step::Hash) { None } else { best(self.features()).map(|(algorithm, _)| algorithm) }
     }
 
-    /// The server's hash of a file by [`Session::hashes_by`], and the command's name. Takes as long as the server
-    /// needs to read the file, within the connection's `hash_timeout`.
+    /// The server's hash of a file by [`Session::hashes_by`], and the command's name. Takes as long as the server needs
+    /// to read the file, up to the connection's `hash_timeout`.
     pub async fn hash_of(&mut self, path: &str) -> Result<(ServerHash, &'static str), TryError> {
         let Some((algorithm, way)) = best(self.features()) else {
             let nothing = Fault::Garbled;
@@ -110,7 +110,7 @@ impl Session {
         let (step, argument) = match way {
             HashCommand::Hash => (Step::Hash, name),
             HashCommand::Own("MD5") => (Step::XHash("MD5"), name),
-            // ProFTPD, for one, takes a second word for the offset to start from.
+            // ProFTPD, for one, takes a second word for the start offset.
             HashCommand::Own(command) if name.contains(char::is_whitespace) => {
                 (Step::XHash(command), format!("\"{name}\""))
             }
@@ -135,7 +135,7 @@ impl Session {
         asked.map_err(|fault| self.fail(step, Some(path), &fault))
     }
 
-    /// Busy servers are asked again later; whatever else is refused stays so.
+    /// A temporary refusal is retried later; any other is final.
     fn no_hash(
         &mut self,
         step: Step,
@@ -151,8 +151,8 @@ impl Session {
     }
 }
 
-/// The hash in a reply: `SHA-256 0-12 a948… a b.txt`, or `A948…`, or `a b.txt 6F59…`. A path may look like a
-/// hash, too: it comes last with HASH, and first with the others.
+/// The hash in a reply: `SHA-256 0-12 a948… a b.txt`, or `A948…`, or `a b.txt 6F59…`. A path may look like a hash too:
+/// it comes last with HASH, and first with the others.
 fn value(reply: &Reply, algorithm: Algorithm, path: &str) -> Option<String> {
     let words: Vec<&str> = reply.words().collect();
     let has_path = |words: &[&str]| words.len() > path.split_ascii_whitespace().count();
@@ -208,7 +208,7 @@ mod tests {
         let upper = ABC.to_ascii_uppercase();
         for (line, path) in [
             (hash.clone(), "a b.txt"),
-            // A name that is another hash.
+            // A name that looks like another hash.
             (format!("213 SHA-256 0-2 {ABC} {}", "0".repeat(64)), &*"0".repeat(64)),
             (format!("213 sha256 {ABC} f"), "f"),
             (format!("250-Computing SHA256 digest\r\n250 {upper}"), "f"),

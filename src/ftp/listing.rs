@@ -1,11 +1,11 @@
-//! What is in a directory: MLSD (RFC 3659, 7) where the server has it, else LIST.
+//! The contents of a directory: MLSD (RFC 3659, 7) if the server has it, else LIST.
 //!
-//! Both users go the same way, whole directories to be transferred and sweeps for temp files. They differ in how LIST
-//! is sent:
+//! Both users share this path: transfers of whole directories, and sweeps for temp files. They differ in how LIST is
+//! sent:
 //!
-//! - [`Session::list`] enters the directory first and lists without a path: some servers ignore it and list another
-//!   directory, vsftpd takes it for a pattern, and z/OS and VMS have paths of their own.
-//! - [`Session::files_in`] must leave the session where it is, as tasks may name relative paths, and wants hidden
+//! - [`Session::list`] enters the directory first and lists without a path: some servers ignore the path and list
+//!   another directory, vsftpd treats it as a pattern, and z/OS and VMS have their own path syntax.
+//! - [`Session::files_in`] must not change the session's directory, as tasks may use relative paths, and needs hidden
 //!   files: it sends `LIST -a PATH`. (Pure-FTPd lists no hidden files by NLST, with or without `-a`.)
 
 use bytes::BufMut;
@@ -19,29 +19,29 @@ use super::command::Step;
 use super::listing_lines::{ListedEntry, ListingLines, ListingOptions, UnreadLine, is_name};
 use super::session::Session;
 
-/// Bytes that are read at once.
+/// How many bytes are read at once.
 const CHUNK: usize = 64 * 1024;
-/// Bytes of a list that a sweep reads; what comes after them is not checked.
+/// How many bytes of a listing a sweep reads; the rest is not checked.
 const MAX_SWEPT: usize = 4 << 20;
 
-/// What a listing command is sent with.
+/// The argument of a listing command, and its limits.
 #[derive(Clone, Copy)]
 struct ListingRequest<'a> {
     /// Empty: the current directory.
     argument: &'a str,
-    /// What is listed, as it is called.
+    /// The directory that is listed, for messages.
     directory: &'a str,
-    /// Bytes that are read of it.
+    /// How many bytes of it are read at most.
     most: usize,
 }
 
 impl Session {
-    /// Hands each entry of `directory` (empty: the one logged in to) to `take`; a line that is no entry is the error.
-    /// Memory does not grow with the directory. Changes the current directory.
+    /// Passes each entry of `directory` (empty: the login directory) to `take`; a line that is not an entry is passed
+    /// as the error. Memory use does not grow with the directory. Changes the current directory.
     ///
     /// # Errors
-    /// `source_not_found` where there is no such directory, `permission_denied` where it may not be read; else as of
-    /// RETR.
+    /// /// `source_not_found` if there is no such directory, `permission_denied` if it may not be read; otherwise those
+    /// of RETR.
     pub async fn list(
         &mut self,
         directory: &str,
@@ -55,7 +55,7 @@ impl Session {
             None => self.read_listing(Step::List, request, &mut take).await,
         };
         match listed {
-            // An empty directory, as some servers say it: it is there, CWD said so.
+            // Some servers report an empty directory this way: it exists, since CWD succeeded.
             Err(error)
                 if is_entered
                     && self.is_usable()
@@ -72,14 +72,14 @@ impl Session {
         }
     }
 
-    /// The offset of the server's clock from UTC, where it is configured or was learned.
+    /// The offset of the server's clock from UTC, if it is configured or was learned.
     #[must_use]
     pub fn clock_offset(&self) -> Option<ClockOffset> {
         let configured = self.connection().time_offset.map(ClockOffset::configured);
         configured.or_else(|| self.profile().clock_offset())
     }
 
-    /// Learns the offset of the server's clock from a file's time in a listing, and MDTM's reply about it.
+    /// Learns the offset of the server's clock from a file's time in a listing, and MDTM's reply for it.
     pub fn learn_clock_offset(&self, listed: &ListedTime, modified: Timestamp) {
         if self.clock_offset().is_none()
             && let Some(clock) = ClockOffset::learn(listed, modified)
@@ -93,12 +93,12 @@ impl Session {
         }
     }
 
-    /// The files in `directory` (with the slash at its end; empty for the one logged in to), hidden ones
-    /// included, whose names fulfil `is_wanted`. Of a huge directory only the first four mebibytes of the list. Of a
-    /// line that is not understood the last word is taken for a name.
+    /// The files in `directory` (with a trailing slash; empty for the login directory), including hidden ones, whose
+    /// names satisfy `is_wanted`. Of a huge directory only the first four mebibytes of the list are read. If a line is
+    /// not understood, its last word is taken for a name.
     ///
     /// # Errors
-    /// As of RETR. A directory that is empty or missing, which servers do not tell apart, has no files.
+    /// Those of RETR. A directory that is empty or missing, which servers do not distinguish, has no files.
     pub async fn files_in(
         &mut self,
         directory: &str,
@@ -124,7 +124,7 @@ impl Session {
         } else {
             let with_hidden = ListingRequest { argument: &format!("-a {path}"), ..request };
             let listed = self.read_listing(Step::List, with_hidden, &mut take).await;
-            // Where options are not known, they are a name, or refused.
+            // If the server does not know options, it takes them for a name, or refuses them.
             match self.unless_refused(listed, &[450, 500, 501, 502, 503, 504, 550])? {
                 Some(()) => Ok(()),
                 None => self.read_listing(Step::List, request, &mut take).await,
@@ -140,7 +140,7 @@ impl Session {
         self.features().has("MLST") || self.features().has("MLSD")
     }
 
-    /// `None` where the server has no MLSD; some say in FEAT that they have it.
+    /// `None` if the server has no MLSD; some list it in FEAT without having it.
     async fn mlsd(
         &mut self,
         request: ListingRequest<'_>,
@@ -204,7 +204,7 @@ impl Session {
     }
 }
 
-/// What the last word of a line names. The rest is no measure: sizes and times are in no fixed place.
+/// The file named by the last word of a line. The rest is unusable: sizes and times are in no fixed place.
 fn last_word(line: &str) -> Option<ListedEntry> {
     let name = line.split_ascii_whitespace().next_back()?.rsplit('/').next()?;
     let name = Some(name).filter(|name| is_name(name))?.to_owned();

@@ -1,4 +1,4 @@
-//! From the bytes of a listing to entries with names in Unicode. Pure.
+//! From the bytes of a listing to entries with Unicode names. Pure.
 
 use crate::text::shown;
 use encoding_rs::Encoding;
@@ -7,7 +7,7 @@ use ftp_listing::{ClockOffset, Dialect, EntryKind, ListedTime, ListingContext, L
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-/// One entry of a directory; never the directory itself or the one above.
+/// One entry of a directory; never the directory itself or its parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedEntry {
     /// Only a member of an AS/400 file has a `/` in its name.
@@ -19,7 +19,7 @@ pub struct ListedEntry {
 }
 
 impl ListedEntry {
-    /// When it was changed last, where the server says so in UTC and to the second.
+    /// When it was last changed, if the server reports that in UTC and to the second.
     #[must_use]
     pub fn exact_time(&self) -> Option<Timestamp> {
         let modified = self.modified?;
@@ -28,10 +28,10 @@ impl ListedEntry {
     }
 }
 
-/// A line of a listing that is no entry, though it may be one.
+/// A line of a listing that could not be read as an entry, though it may be one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadLine {
-    /// As it came, as far as it is text.
+    /// As received, as far as it is text.
     pub line: String,
     pub reason: UnreadReason,
 }
@@ -39,12 +39,12 @@ pub struct UnreadLine {
 /// Why a line is no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnreadReason {
-    /// In no form that servers are known to list in.
+    /// In no known listing format.
     NotUnderstood,
     TooLong,
     /// Its name is not in the connection's charset.
     NotInCharset,
-    /// What should be its name leads elsewhere, or has a character that no command can send.
+    /// Its name contains a path, or a character that no command can send.
     NoFileName,
 }
 
@@ -62,18 +62,18 @@ impl std::fmt::Display for UnreadLine {
     }
 }
 
-/// What a listing is read with.
+/// What is needed to read a listing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ListingOptions<'a> {
     pub source: ListingSource,
-    /// As it was asked for.
+    /// As it was requested.
     pub directory: &'a str,
     pub charset: Option<&'static Encoding>,
     pub now: Timestamp,
     pub clock_offset: Option<ClockOffset>,
 }
 
-/// Reads a listing as it arrives, and hands its entries over.
+/// Reads a listing as it arrives, and passes its entries on.
 pub(super) struct ListingLines<T> {
     reader: ListingReader,
     names: NameDecoder,
@@ -82,7 +82,7 @@ pub(super) struct ListingLines<T> {
 
 struct NameDecoder {
     charset: Option<&'static Encoding>,
-    /// The name before, where it is one of several versions.
+    /// The previous name, if it is one of several versions.
     versioned: Option<Vec<u8>>,
 }
 
@@ -105,7 +105,7 @@ impl<T: FnMut(Result<ListedEntry, UnreadLine>)> ListingLines<T> {
         reader.push(bytes, |item| names.hand_over(item, take));
     }
 
-    /// The listing is whole.
+    /// The listing is complete.
     pub fn end(self) {
         let ListingLines { reader, mut names, mut take } = self;
         reader.finish(|item| names.hand_over(item, &mut take));
@@ -126,7 +126,7 @@ impl NameDecoder {
         }
     }
 
-    /// VMS lists the versions of a file behind one another; the name alone means the newest.
+    /// VMS lists the versions of a file one after another; the name alone means the newest.
     fn is_older_version(&mut self, entry: &ListingEntry) -> bool {
         if entry.version.is_none() || entry.kind != EntryKind::File {
             self.versioned = None;
@@ -168,7 +168,7 @@ impl NameDecoder {
     }
 }
 
-/// A server is not believed when it gives a name that leads elsewhere.
+/// A server's name that leads to another directory is not accepted.
 pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0', '\r', '\n'])
 }

@@ -21,10 +21,10 @@ use super::session::{LoggedIn, Session};
 use super::tls::SessionTls;
 use super::zos;
 
-/// The greeting and all replies of the login together may take this many times what one may take.
+/// The greeting and all replies of the login together may take this many times the limit of one reply.
 const LOGIN_TIMES: u32 = 2;
 
-/// How long a server that answered the TLS handshake with something else is listened to.
+/// How long to read from a server that answered the TLS handshake with something else.
 const LISTEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Opens a session; the error says which step failed.
@@ -47,8 +47,8 @@ pub(super) async fn open(
     })
 }
 
-/// A login that is refused while user and password are known to be right: it is one session too many, whatever the
-/// server's words are. Servers have dozens for it, `Login incorrect` among them.
+/// A login that is refused while user and password are known to be right means too many sessions, whatever the reply's
+/// text. Servers have dozens of texts for it, `Login incorrect` among them.
 fn busy_if_proven(mut error: TryError, profile: &ServerProfile) -> TryError {
     if error.failure.code == Code::AuthFailed
         && let Some(proof) = profile.proof_of_account()
@@ -62,7 +62,7 @@ fn busy_if_proven(mut error: TryError, profile: &ServerProfile) -> TryError {
 struct LoginSequence<'a> {
     connection: &'a FtpConnection,
     profile: &'a Arc<ServerProfile>,
-    /// Of greeting and login together; runs from the moment when the control connection is there.
+    /// Of greeting and login together; starts when the control connection is established.
     deadline: Option<Instant>,
 }
 
@@ -119,8 +119,8 @@ impl LoginSequence<'_> {
         done(greeting)
     }
 
-    /// A full vsftpd says its 421 in plain text, also where TLS is expected from the first byte. rustls has
-    /// swallowed it; so a second connection is made to read it.
+    /// A full vsftpd sends its 421 in plain text, even if TLS is expected from the first byte. rustls has swallowed it,
+    /// so a second connection is opened to read it.
     async fn plain_greeting(&self) -> (Step, Fault) {
         let listen = async {
             let stream = connect::control(self.connection, self.profile.reached()).await.ok()?;
@@ -141,7 +141,7 @@ impl LoginSequence<'_> {
         let login = control.log_in(user, pass);
         match within(Wait::Login, self.limit(), || "the login".to_owned(), login).await?? {
             None => Ok(()),
-            // 202: PASS was superfluous; 232: logged in, but for something this session does not need.
+            // 202: PASS was superfluous; 232: logged in, but without something that this session does not need.
             Some(reply) => done(reply),
         }
     }
@@ -154,14 +154,14 @@ impl LoginSequence<'_> {
         Ok(())
     }
 
-    /// A command that must be done.
+    /// A command that must succeed.
     async fn command(&self, control: &mut ControlConnection, command: Command) -> Result<(), (Step, Fault)> {
         let answered = control.exchange(&command, Wait::Login, self.limit()).await;
         answered.and_then(done).map_err(at(command.step))
     }
 
-    /// Asks for the server's features, which are known from then on, also where it has none or does not know
-    /// the command. Where it says nothing at all, this login fails, and no other asks.
+    /// Asks for the server's features, which are known from then on, even if it has none or does not know the command.
+    /// If it does not reply at all, this login fails, and no later one asks.
     async fn features(&self, control: &mut ControlConnection) -> Result<Arc<ServerFeatures>, Fault> {
         let feat = Command::plain(Step::Feat);
         let answered = control.exchange_for_body(&feat, Wait::Login, self.limit()).await;

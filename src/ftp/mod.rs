@@ -1,14 +1,14 @@
 //! One FTP session: control connection, commands and replies, data connections. The only user of suppaftp.
 //!
 //! ```text
-//! session          a logged-in session: its life, one command and its reply, and what a failure means for it
+//! session          a logged-in session: its lifecycle, one command and its reply, and the effect of a failure on it
 //! login            greeting, AUTH TLS, USER, PASS, TYPE I, FEAT
-//! features         what the server says it can do: FEAT
+//! features         what the server reports it can do: FEAT
 //! server_profile   what a connection's sessions have found out about its server
-//! write_only       directories in which temp files would stay for ever
+//! write_only       directories in which temp files would remain for ever
 //!
-//! control          the control connection; where suppaftp and what it lacks meet
-//! control_stream   the stream beneath suppaftp: plain or TLS, shared with whoever writes bursts
+//! control          the control connection; the seam to suppaftp
+//! control_stream   the stream beneath suppaftp: plain or TLS, shared with the code that writes bursts
 //! reply_framing    where one reply ends and the next begins
 //! reply_queue      which replies are outstanding: what makes a session unusable (`session::retire` has the causes that no
 //!                  reply shows)
@@ -35,22 +35,22 @@
 //!
 //! download_stream  RETR, MLSD, LIST: what the server sends
 //! upload_stream    STOR: what the server receives
-//! data_transfer    a transfer under way: bytes, end, final reply
-//! open_transfer    how a transfer begins: its data connection and the command that uses it
-//! data_connection  where a data connection is made: EPSV, PASV, EPRT, PORT; its TLS
-//! active_listener  active mode: the server's data connection is accepted
+//! data_transfer    a transfer in progress: bytes, end, final reply
+//! open_transfer    how a transfer starts: its data connection and the command that uses it
+//! data_connection  how a data connection is established: EPSV, PASV, EPRT, PORT; its TLS
+//! active_listener  active mode: accepts the server's data connection
 //! transfer_rate    too slow, or no byte at all
 //! pipelining       commands that are sent before the replies to earlier ones are in
-//! end_burst        the end of an upload, joined with its neighbours' commands
+//! end_burst        the end of an upload, joined with the commands of the uploads before and after it
 //!
 //! fault            what can go wrong on the wire; deadlines
-//! classify         the one table: fault → the contract's code and what the try asks for
-//! fuzz             replies as no server should send them, for `make fuzz`
+//! classify         the one table: fault → the contract's code and how the try may be repeated
+//! fuzz             replies that no server should send, for `make fuzz`
 //! ```
 //!
-//! suppaftp reads replies and writes single commands; data connections are wholly ours, since only then does each of
-//! their waits have a deadline and is the final reply read after one broke. Whether a session can be used again
-//! follows from the replies that are outstanding: see [`Session::is_usable`].
+//! suppaftp reads replies and writes single commands. Data connections are entirely ours: only so does each of their
+//! waits have a deadline, and is the final reply read after one broke. Whether a session can be used again follows from
+//! the replies that are outstanding: see [`Session::is_usable`].
 
 mod session;
 

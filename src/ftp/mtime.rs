@@ -1,5 +1,5 @@
-//! When a file was last changed: MDTM (RFC 3659, 3) asks; MFMT and MFF (draft-somers-ftp-mfxx), SITE UTIME and
-//! a form of MDTM that many servers know set it.
+//! When a file was last changed: MDTM (RFC 3659, 3) asks for it; MFMT and MFF (draft-somers-ftp-mfxx), SITE UTIME and a
+//! form of MDTM that many servers support set it.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -11,13 +11,13 @@ use super::command::{Command, Step};
 use super::fault::Fault;
 use super::session::Session;
 
-/// What a server says about the time of a file's last change.
+/// What a server reports about a file's modification time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModifiedReply {
     At(Timestamp),
-    /// The server has no MDTM, or its reply is none.
+    /// The server has no MDTM, or its reply contains no time.
     Unsupported,
-    /// Refused for this path; `missing` is true where the server's words are clear.
+    /// Refused for this path; `missing` is true if the reply's text is clear.
     Refused {
         error: TryError,
         missing: bool,
@@ -25,7 +25,7 @@ pub enum ModifiedReply {
 }
 
 impl Session {
-    /// MDTM. A server that has said once that it has none is not asked again.
+    /// MDTM. A server that has once replied that it has none is not asked again.
     pub async fn modified(&mut self, path: &str) -> Result<ModifiedReply, TryError> {
         if self.lacks(Step::Mdtm) {
             return Ok(ModifiedReply::Unsupported);
@@ -51,7 +51,7 @@ impl Session {
 /// The outcome of setting a file's time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetModified {
-    /// By this command, to the second.
+    /// Set with this command, to the second.
     Done(&'static str),
     /// The server has no command for it.
     Unsupported,
@@ -63,8 +63,8 @@ pub enum SetModified {
 const SETTING_COMMANDS: [Step; 4] = [Step::Mfmt, Step::Mff, Step::SiteUtime, Step::SetMdtm];
 
 impl Session {
-    /// Sets the time of a file's last change, by the first command that the server has. One that it has been
-    /// found not to have is not tried again on any session of the connection.
+    /// Sets a file's modification time with the first command that the server has. One that was found missing is not
+    /// tried again on any session of the connection.
     pub async fn set_modified(&mut self, path: &str, at: Timestamp) -> Result<SetModified, TryError> {
         let mut refused = None;
         let name = match self.name_of(path).await {
@@ -87,7 +87,7 @@ impl Session {
                 Err(fault) => Err(fault),
             };
             let reply = answered.map_err(|fault| self.fail(step, Some(path), &fault))?;
-            // A server that does not know this form tells the time of a file of that strange name.
+            // A server that does not know this form reports the time of a file with that strange name.
             let is_done = reply.is_done()
                 && (step != Step::SetMdtm
                     || reply.time().is_none_or(|told| told.as_second() == at.as_second()));
@@ -97,7 +97,7 @@ impl Session {
             if reply.code == 421 || !(reply.is_done() || reply.is_refusal()) {
                 return Err(self.fail(step, Some(path), &Fault::Reply(reply)));
             }
-            // A 450 is about this moment.
+            // A 450 is temporary.
             if matches!(reply.code, 500..=504)
                 || (step == Step::SetMdtm && (reply.is_done() || reply.code >= 500))
             {
@@ -109,8 +109,8 @@ impl Session {
         Ok(refused.map_or(SetModified::Unsupported, SetModified::Refused))
     }
 
-    /// Whether the server may have this command: FEAT lists the first three; the form of MDTM is tried where
-    /// they are missing, as no server lists it. One that lists nothing at all is asked for each.
+    /// Whether the server may have this command: FEAT lists the first three; the form of MDTM is tried if they are
+    /// missing, as no server lists it. If FEAT lists nothing at all, each is tried.
     fn may_set_by(&self, step: Step) -> bool {
         let features = self.features();
         if self.connection().writing_mdtm {
@@ -133,7 +133,7 @@ pub(super) fn time_val(text: &str) -> Option<Timestamp> {
     }
     let number = |from: usize, to: usize| whole.get(from..to)?.parse::<i8>().ok();
     let year = whole.get(..4)?.parse().ok()?;
-    // A leap second counts as the one before.
+    // A leap second counts as the second before it.
     let second = number(12, 14)?.min(59);
     let at = DateTime::new(year, number(4, 6)?, number(6, 8)?, number(8, 10)?, number(10, 12)?, second, 0);
     let nanoseconds = format!("{:0<9}", fraction.get(..fraction.len().min(9))?).parse::<i64>().ok()?;

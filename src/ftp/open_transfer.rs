@@ -1,4 +1,4 @@
-//! How a transfer begins: its data connection, and the command that uses it.
+//! How a transfer starts: its data connection, and the command that uses it.
 //!
 //! The command goes out while the data connection is still being connected, which saves one round trip.
 
@@ -15,16 +15,16 @@ use super::server_profile::EpsvPorts;
 use super::session::Session;
 use super::tls::HANDSHAKE;
 
-/// After a data connection stalled, the reply that ends the transfer is waited for no longer than this.
+/// How long to wait for the reply that ends the transfer after a data connection stalled.
 const LAST_REPLY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A transfer that the server has accepted.
 pub(super) struct OpenedTransfer {
-    /// `None` where the server has nothing to send, and closed the data connection before its TLS.
+    /// `None` if the server has nothing to send, and closed the data connection before its TLS handshake.
     pub data: Option<DataConnection>,
-    /// The final reply, where the server sent it without a preliminary one.
+    /// The final reply, if the server sent it without a preliminary one.
     pub early: Option<Reply>,
-    /// The replies to SIZE and MDTM, where they were sent in one burst with the command.
+    /// The replies to SIZE and MDTM, if they were sent in one burst with the command.
     pub size: Option<Reply>,
     pub modified: Option<Reply>,
 }
@@ -33,15 +33,15 @@ pub(super) struct OpenedTransfer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OpenMode {
     Alone,
-    /// Behind SIZE, and MDTM where the server has it, in one burst with them.
+    /// After SIZE, and MDTM if the server has it, in one burst.
     BehindSize,
-    /// STOR, and the bytes follow without waiting for its 150.
+    /// STOR, with the bytes following without waiting for its 150.
     BytesAtOnce,
-    /// Behind REST, which was accepted: from this byte on.
+    /// After REST, which was accepted: from this byte on.
     From(u64),
 }
 
-/// What was sent for a transfer, beside the command itself.
+/// What was sent for a transfer, besides the command itself.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent commands, not a state")]
 struct OpeningBurst {
@@ -51,13 +51,13 @@ struct OpeningBurst {
     size: bool,
     /// MDTM, between the two.
     modified: bool,
-    /// The port is one that was asked for ahead.
+    /// The port was requested ahead.
     is_port_ahead: bool,
-    /// SIZE has said that there is nothing in the file.
+    /// SIZE has reported that the file is empty.
     is_empty: bool,
 }
 
-/// The replies to SIZE and MDTM, where they were asked, and to the command.
+/// The replies to SIZE and MDTM, if they were sent, and to the command.
 type OpeningReplies = (Option<Reply>, Option<Reply>, Reply);
 
 impl OpeningBurst {
@@ -67,10 +67,10 @@ impl OpeningBurst {
 }
 
 impl Session {
-    /// Makes a data connection and sends RETR, STOR, MLSD or LIST, which the server refuses or accepts. In active
-    /// mode the command goes out in one burst with EPRT, where pipelining is worth it.
+    /// Establishes a data connection and sends RETR, STOR, MLSD or LIST, which the server refuses or accepts. In active
+    /// mode the command goes out in one burst with EPRT, if pipelining pays off.
     ///
-    /// Where EPSV's port could not be reached and the server has told so, PASV is tried before the transfer fails.
+    /// If EPSV's port could not be reached and the server has reported it, PASV is tried before the transfer fails.
     pub(super) async fn open_transfer(
         &mut self,
         step: Step,
@@ -93,7 +93,7 @@ impl Session {
         }
     }
 
-    /// The same with what the command has for the file, be that its path or its name.
+    /// Like [`Session::open_transfer`], with the command's argument for the file: its path or its bare name.
     pub(super) async fn open_transfer_at(
         &mut self,
         step: Step,
@@ -125,7 +125,7 @@ impl Session {
         }
     }
 
-    /// Whether a data connection could not be made to a port that EPSV has named, and the session is in order.
+    /// Whether the failure was to connect to a port that EPSV has named, and the session is in order.
     fn may_be_epsv(&self, lost: &StepFault) -> bool {
         lost.step == Step::DataConnect
             && matches!(lost.fault, Fault::TimedOut { wait: Wait::Connect, .. } | Fault::Broken { .. })
@@ -186,7 +186,7 @@ impl Session {
         self.connect_and_hear(step, endpoint, OpeningBurst { is_port_ahead, ..burst }).await
     }
 
-    /// Active mode: EPRT and the commands behind it in one burst; where the server does not know it, PORT.
+    /// Active mode: EPRT and the commands after it in one burst; if the server does not support EPRT, PORT.
     async fn open_announced(
         &mut self,
         step: Step,
@@ -214,7 +214,7 @@ impl Session {
         }
     }
 
-    /// Connects, and reads what the server says meanwhile to the commands that were sent.
+    /// Connects, and meanwhile reads the replies to the commands that were sent.
     async fn connect_and_hear(
         &mut self,
         step: Step,
@@ -243,7 +243,7 @@ impl Session {
             Err(refused @ Fault::Reply(_)) if burst.announced && self.is_usable() => {
                 return Err(StepFault::new(Step::Eprt, refused));
             }
-            // What came behind it was accepted all the same.
+            // The commands after it were accepted all the same.
             Err(Fault::Reply(refused)) if burst.announced && refused.code != 421 => {
                 let fault = self.unexpected_reply(&refused);
                 return Err(StepFault::new(Step::Eprt, fault));
@@ -284,7 +284,7 @@ impl Session {
         }
     }
 
-    /// Connects; STOR was sent. Its 150, or the refusal, is read with the final reply.
+    /// Connects after STOR was sent. Its 150, or the refusal, is read with the final reply.
     async fn connect_at_once(
         &mut self,
         endpoint: DataEndpoint,
@@ -299,7 +299,7 @@ impl Session {
         }
     }
 
-    /// The data connection could not be made; it may be that the server did not keep its port for so long.
+    /// The data connection could not be established; the server may not have kept its port for so long.
     async fn data_failed(&mut self, fault: Fault, early: Option<Reply>, is_port_ahead: bool) -> StepFault {
         let mut at = self.data_lost(Step::DataConnect, fault, early).await;
         if is_port_ahead && !matches!(at.fault, Fault::Reply(_)) {
@@ -310,7 +310,7 @@ impl Session {
         at
     }
 
-    /// The replies to a burst, or to one command, in their order: SIZE's, where it was in it, and the last one.
+    /// Assigns the replies to a burst, or to one command, in order: SIZE's, if it was in it, and the last one.
     fn sort_replies(&mut self, burst: OpeningBurst, replies: Vec<Reply>) -> Result<OpeningReplies, Fault> {
         if let Some(ended) = replies.iter().find(|reply| reply.code == 421) {
             return Err(Fault::Reply(ended.clone()));
@@ -319,7 +319,7 @@ impl Session {
         if burst.announced {
             match replies.next().ok_or(Fault::Garbled)? {
                 reply if reply.is_done() && reply.code != 213 => {}
-                // What came behind it is refused as well, or is left outstanding.
+                // The commands after it are refused as well, or left outstanding.
                 reply if reply.is_refusal() => return Err(Fault::Reply(reply)),
                 reply => return Err(self.unexpected_reply(&reply)),
             }
@@ -333,14 +333,14 @@ impl Session {
         if let Some(misplaced) = size.iter().chain(&modified).find(|reply| !is_answer(reply)) {
             return Err(self.unexpected_reply(misplaced));
         }
-        // 226 for RETR may come first, but neither for a question.
+        // 226 for RETR may come first, but not for SIZE or MDTM.
         if size.is_some() && reply.code == 213 {
             return Err(self.unexpected_reply(&reply));
         }
         Ok((size, modified, reply))
     }
 
-    /// After the data connection broke (or was never made): the control connection's reply is still read, and
+    /// After the data connection broke (or was never established): still reads the control connection's reply, which
     /// decides unless it only says that the data connection broke.
     pub(super) async fn data_lost(&mut self, step: Step, fault: Fault, early: Option<Reply>) -> StepFault {
         let close = self.connection().timeouts.close;
@@ -351,7 +351,7 @@ impl Session {
             Some(reply) => Some(reply),
             None => self.final_reply(limit).await.ok(),
         };
-        // 425 on a data connection that was made: its TLS is not what the server wants.
+        // 425 on a data connection that was established: the server rejects its TLS.
         let has_tls = self.data_security().tls().is_some();
         let decides = |reply: &Reply| match reply.code {
             425 => has_tls,
@@ -365,8 +365,8 @@ impl Session {
     }
 }
 
-/// Whether the server closed a data connection before its TLS handshake, as some do that have nothing to send. So may
-/// anybody on the way; the control connection must tell that there is nothing.
+/// Whether the server closed a data connection before its TLS handshake, as some do that have nothing to send. An
+/// attacker on the path could do the same, so the control connection must confirm that there is nothing.
 fn was_closed_before_tls(fault: &Fault) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(fault, Fault::Broken { what, error } if what == HANDSHAKE

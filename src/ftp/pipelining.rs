@@ -1,17 +1,17 @@
-//! Pipelining: commands that are sent before the replies to earlier ones are in, which saves round trips to a server
-//! that is far away.
+//! Pipelining: commands that are sent before the replies to earlier ones have arrived, which saves round trips to a
+//! distant server.
 //!
 //! What depends on no reply need not wait for one. SIZE and RETR go out in one burst; EPSV for the next file when the
 //! data connection has ended, while the reply that ends the transfer is still on its way; SIZE and RNFR likewise after
-//! an upload, and RNTO only once SIZE's reply was right, with the next EPSV behind it. Of consecutive uploads the end
-//! of one is joined with the start of the next: see `crate::transfer::upload_pipeline`. Into a directory that has
-//! taken a file before, bytes follow STOR without waiting for its 150. In active mode EPRT goes out with the command
-//! that it is for.
+//! an upload, and RNTO only once SIZE's reply was right, with the next EPSV after it. Of consecutive uploads the end of
+//! one is joined with the start of the next: see `crate::transfer::upload_pipeline`. In a directory that has accepted a
+//! file before, bytes follow STOR without waiting for its 150. In active mode EPRT goes out with the command that it is
+//! for.
 //!
-//! A server may reject this (Pure-FTPd swallows what comes during a transfer), so nothing is lost where it does: a
-//! command that was refused early is sent again in order, an unexpected reply ends the session and not the file, and
-//! either way the connection's sessions send one command at a time from then on. Where a round trip costs next to
-//! nothing, on a LAN, no command is sent ahead at all.
+//! A server may reject this (Pure-FTPd swallows what arrives during a transfer), so nothing is lost if it does: a
+//! command that was refused early is sent again in order, an unexpected reply ends the session but not the file, and
+//! either way the connection's sessions send one command at a time from then on. If a round trip costs next to nothing,
+//! on a LAN, no command is sent ahead at all.
 
 use std::time::Duration;
 
@@ -26,26 +26,26 @@ use super::fault::Fault;
 use super::reply::Reply;
 use super::session::Session;
 
-/// A port that was asked for ahead is used within this time: servers and firewalls forget it after a while.
+/// A port that was requested ahead must be used within this time: servers and firewalls forget it after a while.
 const PORT_KEEPS: Duration = Duration::from_secs(5);
 
-/// What one session has sent ahead, and the replies to it that are still to be used.
+/// What one session has sent ahead, and the replies to it that are still unused.
 #[derive(Debug, Default)]
 pub(super) struct Pipelining {
-    /// EPSV's port, and when it came.
+    /// EPSV's port, and when it arrived.
     port: Option<(u16, Instant)>,
-    /// SIZE's reply for a path.
+    /// SIZE's reply, and the path that it is for.
     size: Option<(String, Reply)>,
-    /// RNFR was accepted for this path, and no command came after it.
+    /// RNFR was accepted for this path, and no command has followed it.
     renaming: Option<String>,
-    /// STOR (or SIZE and RETR) was sent for this path, and this is where its data connection is made.
+    /// STOR (or SIZE and RETR) was sent for this path, with this data connection.
     started: Option<(String, DataEndpoint)>,
-    /// The present transfer is one that was started so.
+    /// The present transfer was started ahead.
     is_ahead: bool,
 }
 
 impl Pipelining {
-    /// Forgets what the next command makes void.
+    /// Discards what the next command invalidates.
     pub fn next_command(&mut self) {
         (self.size, self.renaming) = (None, None);
     }
@@ -63,7 +63,7 @@ impl Pipelining {
         self.size = Some((path.to_owned(), size));
     }
 
-    /// RNFR still counts after it: nothing was sent for this.
+    /// RNFR remains valid afterwards: nothing was sent for this.
     pub fn take_size(&mut self, path: &str) -> Option<Reply> {
         self.size.take_if(|(of, _)| of == path).map(|(_, reply)| reply)
     }
@@ -85,15 +85,15 @@ impl Pipelining {
         self.started.as_ref().is_some_and(|(of, _)| of == path)
     }
 
-    /// The transfer of `path` begins: where its data connection is made, if it was started ahead.
+    /// The transfer of `path` begins: returns its data connection if it was started ahead.
     pub fn take_started(&mut self, path: &str) -> Option<DataEndpoint> {
         let started = self.started.take_if(|(of, _)| of == path).map(|(_, endpoint)| endpoint);
         self.is_ahead = started.is_some();
         started
     }
 
-    /// Whether a transfer that was started ahead was refused for that, as far as can be told: sent in order it will
-    /// tell.
+    /// Whether a transfer was refused for being started ahead, as far as can be judged; sending it again in order will
+    /// show.
     pub fn was_refused(&self, step: Step, fault: &Fault) -> bool {
         let Fault::Reply(reply) = fault else { return false };
         self.is_ahead
@@ -146,7 +146,7 @@ impl Session {
         }
     }
 
-    /// Where the data connection is made; `None` where the server refused to.
+    /// The endpoint of the data connection; `None` if the server refused the announcement.
     pub(super) fn announced_endpoint(
         &mut self,
         announcement: DataAnnouncement,
@@ -161,19 +161,19 @@ impl Session {
         reply.extended_passive_port().map(|port| self.at_peer(port))
     }
 
-    /// A reply that cannot be its command's: the session is over, and the next one sends one command at a time.
+    /// A reply that cannot belong to its command: ends the session, and the next one sends one command at a time.
     pub(super) fn unexpected_reply(&mut self, reply: &Reply) -> Fault {
         self.reject_pipelining(format!("unexpected reply: {reply}"))
     }
 
-    /// The session is over, and the next one sends one command at a time.
+    /// Ends the session; the next one sends one command at a time.
     pub(super) fn reject_pipelining(&mut self, how: String) -> Fault {
         self.pipelining_rejected(&how);
         self.retire("the server rejects pipelining");
         Fault::PipeliningRejected(how)
     }
 
-    /// Reads EPSV's reply, and keeps the port for the next file. Without one it is asked for in order.
+    /// Reads EPSV's reply, and keeps the port for the next file. Without one, EPSV is sent again in order.
     pub(super) async fn keep_port_ahead(&mut self) {
         match self.reply().await {
             Ok(reply) => {
@@ -181,7 +181,7 @@ impl Session {
                     self.pipelining_rejected(&reply.to_string());
                 }
             }
-            // What is outstanding makes the session unusable.
+            // The outstanding reply makes the session unusable.
             Err(_) => self.pipelining_rejected("no reply to EPSV"),
         }
     }

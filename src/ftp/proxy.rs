@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::config::{ProxyKind, ProxyServer};
 
-/// A proxy's answer to CONNECT may have this many bytes.
+/// How long a proxy's answer to CONNECT may be.
 const MAX_ANSWER_BYTES: usize = 8192;
 
 /// Asks the proxy at the other end of `stream` for a connection to `host`; afterwards `stream` is that connection.
@@ -62,7 +62,7 @@ async fn socks5(stream: &mut TcpStream, proxy: &ProxyServer, host: &str, port: u
         (5, 5) => return Err(said("was refused by the server")),
         _ => return Err(said("refused the connection")),
     }
-    // The address that it connects from.
+    // The address from which it connects.
     let length = match kind {
         1 => 4,
         4 => 16,
@@ -81,7 +81,7 @@ async fn connect(stream: &mut TcpStream, proxy: &ProxyServer, host: &str, port: 
     });
     let request = format!("CONNECT {at} HTTP/1.1\r\nHost: {at}\r\n{authorization}\r\n");
     stream.write_all(request.as_bytes()).await?;
-    // Byte by byte: what follows is the server's own.
+    // Byte by byte: what follows belongs to the server.
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         answer.extend(read::<1>(stream).await?);

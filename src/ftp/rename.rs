@@ -1,4 +1,4 @@
-//! RNFR and RNTO: a file gets another name, in its directory or in another one.
+//! RNFR and RNTO: renames a file, within its directory or to another one.
 
 use std::fmt::Write as _;
 
@@ -13,17 +13,17 @@ use super::session::Session;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RenameOutcome {
     Done,
-    /// It was not wanted any more: RNTO was not sent.
+    /// No longer wanted: RNTO was not sent.
     Abandoned,
-    /// RNFR was accepted, RNTO was not: often because something has that name already.
+    /// RNFR was accepted, RNTO was not: often because the name is already taken.
     TargetRefused(TryError),
 }
 
 impl Session {
-    /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server. `may_still_rename` is asked before each
-    /// RNTO: RNFR alone changes nothing, and the next command takes it back.
+    /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server. `may_still_rename` is checked before each
+    /// RNTO: RNFR alone changes nothing, and the next command cancels it.
     ///
-    /// A server that takes names and no paths has the directory of `to` made the current one in between.
+    /// If the server accepts names but no paths, the directory of `to` is made the current one in between.
     pub async fn rename(
         &mut self,
         from: &str,
@@ -54,7 +54,7 @@ impl Session {
         if reply.code == 350 { Ok(()) } else { Err(self.fail(Step::Rnfr, Some(from), &Fault::Reply(reply))) }
     }
 
-    /// RNFR in the one directory, RNTO in the other. Servers exist that forget RNFR meanwhile, as they may.
+    /// RNFR in one directory, RNTO in the other. Some servers forget RNFR in between, as the standard permits.
     async fn rename_by_names(
         &mut self,
         from: &str,
@@ -89,12 +89,12 @@ impl Session {
 
     /// What a reply to RNTO means.
     pub(super) fn rename_meaning(&mut self, to: &str, reply: Reply) -> Result<RenameOutcome, TryError> {
-        // SIZE's, or EPSV's: nothing is known of the file.
+        // SIZE's reply, or EPSV's: it says nothing about the file.
         if matches!(reply.code, 213 | 229) {
             let fault = self.unexpected_reply(&reply);
             return Err(self.fail(Step::Rnto, Some(to), &fault));
         }
-        // Pure-FTPd says 451 where the directory is missing.
+        // Pure-FTPd replies 451 if the directory is missing.
         let is_missing = reply.code == 451 && reply.hints(Some(to)).missing;
         match reply.code {
             200..=299 => Ok(RenameOutcome::Done),
@@ -105,7 +105,7 @@ impl Session {
         }
     }
 
-    /// RNTO's reply; behind the command goes EPSV for the next file, where that saves time.
+    /// RNTO's reply; EPSV for the next file follows the command, if that saves time.
     async fn rename_to(&mut self, to: &str) -> Result<Reply, Fault> {
         let rnto = Command::with(Step::Rnto, &self.name_in_current(to))?;
         if !self.may_ask_port_ahead() {

@@ -8,26 +8,26 @@ use jiff::Timestamp;
 use super::mtime::time_val;
 use crate::text::char_boundary;
 
-/// Of a longer text only this many bytes are shown: its beginning and its end, where servers say what matters.
+/// Of a longer text only this many bytes are shown: its beginning and its end, where the relevant part usually is.
 const SHOWN_BYTES: usize = 500;
 
-/// Of a longer text only the last bytes are searched; replies that are read as numbers are far shorter.
+/// Of a longer text only the last bytes are searched; replies that contain numbers are far shorter.
 const KEPT_BYTES: usize = 4096;
 
 /// A complete reply.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Reply {
     pub code: u16,
-    /// For messages: lines joined, control characters replaced, the password taken out, cut.
+    /// For messages: lines joined, control characters replaced, the password removed, truncated.
     pub text: String,
-    /// As it came; never shown, since a server may echo what it was sent.
+    /// As received; never shown, since a server may echo what it was sent.
     raw: String,
 }
 
 impl Reply {
-    /// Reads the lines of one reply; the last line's code counts. `None` where there is no code.
+    /// Parses the lines of one reply; the last line's code counts. `None` if there is no code.
     ///
-    /// `secret` is replaced wherever the text repeats it.
+    /// `secret` is masked wherever the text repeats it.
     pub fn parse(body: &[u8], secret: &str) -> Option<Reply> {
         let body = String::from_utf8_lossy(body);
         let lines: Vec<&str> = body.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
@@ -48,17 +48,17 @@ impl Reply {
         self.code < 200
     }
 
-    /// 4xx or 5xx: the command was refused, and the exchange is over.
+    /// 4xx or 5xx: the command was refused and is complete.
     pub fn is_refusal(&self) -> bool {
         self.code >= 400
     }
 
-    /// Whether the text is a number, or begins like one.
+    /// Whether the text begins with a digit.
     pub fn begins_with_digit(&self) -> bool {
         self.raw.trim_start().starts_with(|first: char| first.is_ascii_digit())
     }
 
-    /// The end of a transfer without a byte, which the server had no words for.
+    /// The end of a transfer without a byte, for which the server sent no reply text.
     pub fn of_nothing_sent() -> Reply {
         Reply { code: 226, text: "nothing to send".to_owned(), raw: String::new() }
     }
@@ -90,7 +90,7 @@ impl Reply {
         time_val(self.raw.split_ascii_whitespace().next()?)
     }
 
-    /// Its words, over all lines and without the codes.
+    /// The words of all its lines, without the codes.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         self.raw.split_ascii_whitespace()
     }
@@ -128,13 +128,13 @@ impl Reply {
         }
     }
 
-    /// Whether it speaks of beginning in the middle of a file.
+    /// Whether the text mentions starting in the middle of a file.
     pub fn says_rest(&self) -> bool {
         let text = self.raw.to_ascii_lowercase();
         ["rest ", "restart", "resum", "append"].iter().any(|word| text.contains(word))
     }
 
-    /// What the words of the reply say. `path` is taken out first: a file may be called `denied`.
+    /// What the reply's text indicates. `path` is removed first: a file may be called `denied`.
     pub fn hints(&self, path: Option<&str>) -> ReplyHints {
         ReplyHints::of(&self.raw, path)
     }
@@ -152,7 +152,7 @@ impl fmt::Debug for Reply {
     }
 }
 
-/// What a reply's words say beyond its code; servers mean very different things by the same code.
+/// What a reply's text indicates beyond its code; servers mean very different things by the same code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
 pub(super) struct ReplyHints {
@@ -163,9 +163,9 @@ pub(super) struct ReplyHints {
     pub too_many: bool,
     pub tls: bool,
     pub bad_name: bool,
-    /// Somebody else has the file open.
+    /// Another client has the file open.
     pub in_use: bool,
-    /// vsftpd's last words before the session's process dies.
+    /// vsftpd's last line before the session's process dies.
     pub oops: bool,
 }
 
@@ -258,7 +258,7 @@ const TOO_MANY: &[&str] = &[
     "already logged in",
     "already logged on",
 ];
-/// Too many of these is no limit of sessions: the password was wrong too often.
+/// Too many of these is not a session limit: the password was wrong too often.
 const FAILED_LOGINS: &[&str] = &[
     "failed login",
     "failed attempt",
@@ -298,7 +298,7 @@ impl ReplyHints {
     }
 }
 
-/// Servers repeat paths in their own way: whatever has a slash in it is none of the server's own words.
+/// Servers repeat paths in their own form: any word with a slash in it is not part of the server's own text.
 fn without_paths(text: &str) -> String {
     let is_path = |word: &str| word.contains('/') && !word.to_ascii_lowercase().contains("ssl/tls");
     text.split_ascii_whitespace().filter(|word| !is_path(word)).collect::<Vec<_>>().join(" ")

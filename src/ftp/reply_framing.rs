@@ -1,24 +1,24 @@
 //! Where one reply ends and the next begins (RFC 959, 4.2). Pure.
 //!
-//! A reply of several lines ends with the line that repeats the first one's code, followed by a blank. Lines in
-//! between may start with any number; suppaftp would take `120 users are online` for the end. So bytes pass through
-//! here first: such a line gets a blank before it, as the RFC asks of servers, and a line that is nothing but a code
-//! gets the blank that belongs behind it. Replies are handed over one at a time, so that nothing that was received
-//! in plain text can be read as a reply once TLS has begun.
+//! A reply of several lines ends with the line that repeats the first one's code, followed by a blank. Lines in between
+//! may start with any number; suppaftp would take `120 users are online` for the end. So bytes pass through here first:
+//! such a line gets a leading blank, as the RFC asks of servers, and a line with nothing but a code gets the blank that
+//! belongs after it. Replies are passed on one at a time, so that nothing received in plain text can be read as a reply
+//! once TLS has begun.
 
-/// A code and what follows it: enough of a line to tell what it is.
+/// A code and the character after it: enough of a line to classify it.
 const HEAD: usize = 4;
 
 /// Splits a control connection's bytes into replies.
 #[derive(Debug, Default)]
 pub(super) struct ReplyFraming {
     received: Vec<u8>,
-    /// Of `received`, the bytes that were handed over.
+    /// How many bytes of `received` were passed on.
     taken: usize,
     /// The code of the multi-line reply that has begun.
     multi_line: Option<[u8; 3]>,
     line: LinePosition,
-    /// No more bytes come: what is there is handed over as it is.
+    /// No more bytes will arrive: the rest is passed on as it is.
     is_over: bool,
 }
 
@@ -31,20 +31,20 @@ enum LinePosition {
 }
 
 impl ReplyFraming {
-    /// Bytes as they came; none means that no more will come.
+    /// Adds received bytes; an empty slice means that no more will arrive.
     pub fn push(&mut self, bytes: &[u8]) {
         self.received.drain(..std::mem::take(&mut self.taken));
         self.received.extend_from_slice(bytes);
         self.is_over |= bytes.is_empty();
     }
 
-    /// Whether there are bytes that were not handed over yet.
+    /// Whether all bytes were passed on.
     pub fn is_empty(&self) -> bool {
         self.taken == self.received.len()
     }
 
-    /// The next bytes, at most `room` (which is four or more), and never of two replies; empty where more must be
-    /// received first.
+    /// The next bytes, at most `room` (which is four or more), and never of two replies; empty if more must be received
+    /// first.
     pub fn take(&mut self, room: usize) -> Vec<u8> {
         let mut framed = Vec::new();
         while framed.len() < room {
@@ -76,18 +76,18 @@ impl ReplyFraming {
     }
 }
 
-/// What a line is by its first characters.
+/// What the first characters of a line say about it.
 struct LineStart {
     is_last: bool,
-    /// What is handed over in the place of the line's first `taken` bytes.
+    /// What replaces the line's first `taken` bytes.
     prefix: Vec<u8>,
     taken: usize,
-    /// As it is from this line on.
+    /// The state from this line on.
     multi_line: Option<[u8; 3]>,
 }
 
 impl LineStart {
-    /// `None` where too little of the line is there.
+    /// `None` if too little of the line has arrived.
     fn of(line: &[u8], multi_line: Option<[u8; 3]>, is_over: bool) -> Option<LineStart> {
         let is_known = line.len() >= HEAD || line.contains(&b'\n') || is_over && !line.is_empty();
         if !is_known {
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// What is handed over of bytes that come in pieces of this size, and the end of the connection after them.
+    /// The output for bytes that arrive in pieces of this size, followed by the end of the connection.
     fn replies(bytes: &str, piece: usize, room: usize) -> Vec<String> {
         let mut framing = ReplyFraming::default();
         let mut replies = vec![String::new()];

@@ -1,9 +1,9 @@
-//! Which replies the server still owes, in the order of their commands. Pure.
+//! Which replies are outstanding, in the order of their commands. Pure.
 //!
-//! FTP answers commands in their order, and nothing in a reply names its command (RFC 959, 5.4). So the queue is what
-//! tells whether a session can be used again: it can when no reply is outstanding and nothing has come that does not
-//! fit. A command is entered before its first byte is written and leaves when its final reply has been read whole; a
-//! future that is dropped in between (timeout, cancellation) leaves it here. lftp's `RespQueue` is the model.
+//! FTP answers commands in order, and nothing in a reply names its command (RFC 959, 5.4). So the queue is what shows
+//! whether a session can be used again: it can if no reply is outstanding and no unexpected one has arrived. A command
+//! is entered before its first byte is written and leaves when its final reply has been read completely; a future that
+//! is dropped in between (timeout, cancellation) leaves it here. lftp's `RespQueue` is the model.
 
 use std::collections::VecDeque;
 
@@ -20,16 +20,16 @@ pub(super) struct ReplyQueue {
 #[derive(Debug)]
 struct PendingReply {
     step: Step,
-    /// The preliminary reply (1xx) has come.
+    /// The preliminary reply (1xx) has arrived.
     is_accepted: bool,
 }
 
-/// What a reply is to the queue.
+/// What a reply means to the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReplyRole {
-    /// The command is under way; its final reply follows.
+    /// The command is in progress; its final reply follows.
     Accepted,
-    /// The command is over, or the reply answers none.
+    /// The command is complete, or the reply answers none.
     Final,
 }
 
@@ -69,7 +69,7 @@ impl ReplyQueue {
         ReplyRole::Final
     }
 
-    /// The session must not be used again.
+    /// Marks the session as not reusable.
     pub fn violated(&mut self, why: &'static str) {
         self.violation.get_or_insert(why);
     }

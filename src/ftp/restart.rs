@@ -1,4 +1,4 @@
-//! REST: a transfer that begins in the middle of its file (RFC 3659, 5).
+//! REST: a transfer that starts in the middle of its file (RFC 3659, 5).
 
 use bytes::BufMut;
 
@@ -13,24 +13,25 @@ use super::open_transfer::OpenMode;
 use super::session::Session;
 use super::upload_stream::UploadStream;
 
-/// What a server's STOR does to a file behind REST.
+/// What a server's STOR does to a file after REST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartSupport {
-    /// It writes from there on, and nothing else (vsftpd, `ProFTPD`).
+    /// It overwrites from that offset, and changes nothing else (vsftpd, `ProFTPD`).
     InPlace,
-    /// The file ends there first (Pure-FTPd): what another connection still writes behind that leaves a gap.
+    /// It truncates the file there first (Pure-FTPd): if another connection is still writing beyond that offset, a gap
+    /// remains.
     Cut,
-    /// Anything else, such as bytes that are always put at the file's end.
+    /// Anything else, such as always appending.
     Otherwise,
 }
 
-/// What a server is tried with.
+/// The content of the test file.
 const TRIED: &[u8] = b"abc";
-/// More than that, and than a server makes of it.
+/// More than that, and more than a server would turn it into.
 const SMALL: usize = 64;
 
 impl Session {
-    /// What STOR does behind REST on this server, where that was tried a while ago at most.
+    /// What STOR does after REST on this server, if that was tested recently.
     #[must_use]
     pub fn known_restart_support(&self) -> Option<RestartSupport> {
         if self.may_restart_store() {
@@ -40,11 +41,11 @@ impl Session {
         }
     }
 
-    /// Tries what STOR does behind REST: with a file of three bytes, of which one is sent again. `scratch` is where, and
-    /// may exist afterwards.
+    /// Tests what STOR does after REST: with a file of three bytes, of which one is sent again. `scratch` is its path;
+    /// it may exist afterwards.
     ///
     /// # Errors
-    /// As of STOR and SIZE.
+    /// Those of STOR and SIZE.
     pub async fn try_restart_support(&mut self, scratch: &str) -> Result<RestartSupport, TryError> {
         let (first, rest) = TRIED.split_at(1);
         self.store(scratch).await?.send(TRIED).await?;
@@ -56,7 +57,7 @@ impl Session {
             }
             None => SizeReply::Unsupported,
         };
-        // The size alone does not tell: ftp-srv cuts the whole file, and puts the byte behind a gap of zeros.
+        // The size alone does not show it: ftp-srv truncates the whole file, and puts the byte after a gap of zeros.
         let content = self.small_content(scratch).await?;
         let seen = match (whole, again, content.as_deref()) {
             (SizeReply::Bytes(3), SizeReply::Bytes(3), Some(b"abc")) => RestartSupport::InPlace,
@@ -74,7 +75,7 @@ impl Session {
         Ok(seen)
     }
 
-    /// What the server sends of a file of some bytes; `None` where it refuses to.
+    /// The content that the server sends for a small file; `None` if it refuses.
     async fn small_content(&mut self, path: &str) -> Result<Option<Vec<u8>>, TryError> {
         let mut retrieved = match self.retrieve(path).await {
             Ok(retrieved) => retrieved,
@@ -94,7 +95,7 @@ impl Session {
         Ok(None)
     }
 
-    /// Whether the server may know REST for downloads: it has not refused it yet.
+    /// Whether the server may support REST for downloads: it has not refused it yet.
     #[must_use]
     pub fn may_restart_retrieval(&self) -> bool {
         !self.profile().refuses_rest(Step::Retr)
@@ -106,16 +107,16 @@ impl Session {
         !self.profile().refuses_rest(Step::Stor)
     }
 
-    /// The server has shown that it does not do what REST asks for, whatever it says.
+    /// Records that the server does not do what REST asks for, whatever it replies.
     pub fn distrust_rest(&self) {
         self.profile().rest_refused(Step::Retr);
         self.profile().rest_refused(Step::Stor);
     }
 
-    /// RETR of what follows the first `offset` bytes. `None` where the server does not start there: then it is
-    /// not asked again, and the file has to come whole.
+    /// RETR of everything after the first `offset` bytes. `None` if the server cannot start there: then it is not asked
+    /// again, and the whole file must be transferred.
     ///
-    /// Beyond the end vsftpd, for one, sends nothing and says 226: the caller knows the size.
+    /// Beyond the end, vsftpd for one sends nothing and replies 226: the caller knows the size.
     pub async fn retrieve_from(
         &mut self,
         path: &str,
@@ -131,10 +132,10 @@ impl Session {
         }
     }
 
-    /// STOR of what comes behind the first `offset` bytes, which the server has. `None` as for
+    /// STOR of everything after the first `offset` bytes, which the server has. `None` as for
     /// [`Session::retrieve_from`].
     ///
-    /// Never APPE: what an earlier connection has still under way would come in between.
+    /// Never APPE: bytes that an earlier connection still has in flight would come in between.
     pub async fn store_from(
         &mut self,
         path: &str,
@@ -150,7 +151,7 @@ impl Session {
         }
     }
 
-    /// REST, right before the command that it is meant for.
+    /// REST, right before the command that it applies to.
     pub(super) async fn restart_at(&mut self, offset: u64) -> Result<(), StepFault> {
         let failed = |fault| StepFault::new(Step::Rest, fault);
         let rest = Command::with(Step::Rest, &offset.to_string()).map_err(failed)?;
@@ -158,7 +159,7 @@ impl Session {
         if reply.code == 350 { Ok(()) } else { Err(failed(Fault::Reply(reply))) }
     }
 
-    /// A server that took REST and refused what came next may hold on to the offset.
+    /// A server that accepted REST and refused the next command may still remember the offset.
     async fn forget_restart(&mut self, path: &str, refused: &StepFault) -> Result<(), TryError> {
         if refused.step != Step::Rest
             && let Err(fault) = self.restart_at(0).await
@@ -169,8 +170,7 @@ impl Session {
         Ok(())
     }
 
-    /// Whether what was refused is the beginning in the middle, and not the file. `ProFTPD` takes REST and says 451
-    /// to STOR.
+    /// Whether the refusal is about the offset rather than the file. `ProFTPD` accepts REST and replies 451 to STOR.
     fn is_about_rest(&mut self, step: Step, refused: &StepFault) -> bool {
         let Fault::Reply(reply) = &refused.fault else { return false };
         let is_about_rest = self.is_usable()
@@ -180,7 +180,7 @@ impl Session {
                 (_, 451) => reply.says_rest(),
                 _ => false,
             };
-        // An offset may be refused for what it is; the command, for ever.
+        // One offset may be refused for its value; the command, permanently.
         let is_for_ever = !matches!(reply.code, 551 | 554);
         if is_about_rest && is_for_ever {
             let connection = &self.connection().name;

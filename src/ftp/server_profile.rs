@@ -1,4 +1,4 @@
-//! What the sessions of one connection have found out about its server, so that the next need not find it out again.
+//! What a connection's sessions have learned about its server, so that the next one need not find it out again.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -17,7 +17,7 @@ use super::features::ServerFeatures;
 use super::restart::RestartSupport;
 use super::write_only::WriteOnlyDirectories;
 
-/// What is known of one connection's server, as long as its settings are the same.
+/// What is known about one connection's server, as long as its settings do not change.
 #[derive(Debug, Default)]
 pub struct ServerProfile {
     reached: ReachedAddresses,
@@ -25,34 +25,34 @@ pub struct ServerProfile {
     tls12_only: AtomicBool,
     features: Mutex<FeatureQuery>,
     refuses_opts_utf8: AtomicBool,
-    /// A bit for each command to set a file's time that it does not know.
+    /// One bit for each command to set a file's time that the server does not know.
     missing_mtime_commands: AtomicU8,
-    /// It does not start in the middle of a file that it sends, or of one that it receives.
+    /// The server cannot start in the middle of a file that it sends, or that it receives.
     refuses_rest_to_send: AtomicBool,
     refuses_rest_to_store: AtomicBool,
-    /// What STOR does behind REST, when that was tried last.
+    /// What STOR does after REST, and when that was last tested.
     restart_support: Mutex<Option<(RestartSupport, Instant)>>,
-    /// It rejected a command that was sent ahead.
+    /// The server rejected a command that was sent ahead.
     rejection: Mutex<Option<PipeliningRejection>>,
     assumed: Option<AssumedLatency>,
     /// The offset of its clock from UTC.
     clock_offset: Mutex<Option<ClockOffset>>,
-    /// What proves that user and password are right.
+    /// Evidence that user and password are right.
     logins: Mutex<AccountLogins>,
-    /// Paths in commands, as a [`PathSupport`] each for RETR and STOR.
+    /// Whether commands accept paths: one [`PathSupport`] each for RETR and STOR.
     takes_paths: [AtomicU8; 2],
-    /// How often a directory was entered for a refused path, in vain.
+    /// How often entering the directory of a refused path did not help.
     entered_in_vain: AtomicU8,
-    /// It is z/OS: names are those of data sets.
+    /// The server is z/OS: names are those of data sets.
     has_data_sets: AtomicBool,
-    /// What came of connecting to EPSV's ports, as an [`EpsvPorts`].
+    /// The result of connecting to EPSV's ports, as an [`EpsvPorts`].
     epsv_ports: AtomicU8,
     /// Directories in which a file was stored: STOR's 150 need not be awaited before its bytes.
     directories: Mutex<HashSet<String>>,
     write_only: WriteOnlyDirectories,
 }
 
-/// Whether a server takes a path for a file's name.
+/// Whether a server accepts a path as a file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PathSupport {
     Unknown,
@@ -61,7 +61,8 @@ pub(super) enum PathSupport {
     Refused,
 }
 
-/// A refused path's directory is entered so often in vain, before it is the files that are taken to be missing.
+/// After this many attempts to enter a refused path's directory without success, the files themselves are taken to be
+/// missing.
 const ENTERED_IN_VAIN: u8 = 5;
 
 /// The sessions that are, or were, logged in with the connection's user and password.
@@ -74,13 +75,13 @@ struct AccountLogins {
     refused: u32,
 }
 
-/// For so long after a session has ended its user and password are taken to be right: another of the server's clients may
-/// hold what it allows.
+/// How long after a session has ended its user and password count as right: another of the server's clients may occupy
+/// the sessions that it permits.
 const LOGIN_PROVES_FOR: Duration = Duration::from_secs(300);
-/// But not more often than this: a password that was changed is not to be tried until the account is locked.
+/// But at most this many times: a changed password must not be tried until the account is locked.
 const REFUSALS_BORNE: u32 = 3;
 
-/// What a session is to its connection's account, until it is dropped.
+/// Counts a session as logged in to its connection's account until it is dropped.
 #[derive(Debug)]
 pub(super) struct AccountLogin(Arc<ServerProfile>);
 
@@ -91,46 +92,45 @@ impl Drop for AccountLogin {
     }
 }
 
-/// Whether the ports that EPSV names can be connected to: some servers, and firewalls before them, know PASV's alone.
+/// Whether the ports that EPSV names are reachable: some servers, and firewalls before them, support only PASV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EpsvPorts {
-    /// One is connected to before the command that uses it is sent, so that PASV can still be tried.
+    /// The data connection is established before the command that uses it is sent, so that PASV can still be tried.
     Unproven,
     Reachable,
-    /// PASV's port was reachable then: EPSV is not sent any more.
+    /// PASV's port was reachable when EPSV's was not: EPSV is not sent any more.
     Unreachable,
 }
 
-/// What is believed of a server's latency, whatever is measured.
+/// An assumption about a server's latency that overrides what is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AssumedLatency {
     High,
     Low,
 }
 
-/// The server is sent one command at a time until then.
+/// Until when the server is sent one command at a time.
 #[derive(Clone, Copy, Debug)]
 struct PipeliningRejection {
     until: Instant,
     times: u32,
 }
 
-/// From this round trip on pipelining is worth it.
+/// Pipelining pays off from this round trip on.
 const HIGH_LATENCY: Duration = Duration::from_millis(5);
 
-/// What looks like a rejection may have been the network, once: so it lapses, later each time.
+/// What looks like a rejection may have been a network problem: so it expires, later each time.
 const FIRST_REJECTION: Duration = Duration::from_secs(600);
-/// Of doublings: ten minutes become 21 hours.
+/// The limit of doublings: ten minutes become 21 hours.
 const MAX_DOUBLINGS: u32 = 7;
 
-/// For so long it is believed that STOR behind REST does what it did when it was tried: the name may
-/// lead to another server some day.
+/// How long the result of testing STOR after REST is trusted: the name may lead to another server some day.
 const TRIED_FOR: Duration = Duration::from_secs(600);
 
-/// Directories of one server that are remembered.
+/// How many directories of one server are remembered.
 const DIRECTORIES: usize = 10_000;
 
-/// What came of FEAT.
+/// The result of FEAT.
 #[derive(Clone, Debug, Default)]
 enum FeatureQuery {
     #[default]
@@ -141,24 +141,24 @@ enum FeatureQuery {
 }
 
 impl ServerProfile {
-    /// Of a server to which commands are pipelined, however near it is.
+    /// The profile of a server to which commands are pipelined, however near it is.
     #[must_use]
     pub fn high_latency() -> ServerProfile {
         ServerProfile { assumed: Some(AssumedLatency::High), ..ServerProfile::default() }
     }
 
-    /// Of a server to which none are pipelined, however long its replies take on a busy machine.
+    /// The profile of a server to which none are pipelined, however long its replies take on a busy machine.
     #[must_use]
     pub fn low_latency() -> ServerProfile {
         ServerProfile { assumed: Some(AssumedLatency::Low), ..ServerProfile::default() }
     }
 
-    /// At which address its host, and its proxy, were reached.
+    /// The addresses at which its host, and its proxy, were reached.
     pub(super) fn reached(&self) -> &ReachedAddresses {
         &self.reached
     }
 
-    /// Whether commands may be sent ahead to this server, whose quickest reply took so long.
+    /// Whether commands may be sent ahead to this server, given the fastest reply so far.
     pub(super) fn may_pipeline(&self, round_trip: Duration) -> bool {
         let is_worth_it = match self.assumed {
             None => round_trip >= HIGH_LATENCY,
@@ -167,13 +167,13 @@ impl ServerProfile {
         is_worth_it && !self.rejects_pipelining()
     }
 
-    /// Whether the server has rejected a command that was sent ahead: it is sent one at a time.
+    /// Whether the server has rejected a command that was sent ahead: commands are sent one at a time.
     #[must_use]
     pub fn rejects_pipelining(&self) -> bool {
         self.rejection().is_some_and(|rejection| Instant::now() < rejection.until)
     }
 
-    /// True where it was not known.
+    /// Returns true if that was not known.
     pub(super) fn pipelining_rejected(&self) -> bool {
         let mut rejection = self.rejection();
         let now = Instant::now();
@@ -192,7 +192,7 @@ impl ServerProfile {
         self.rejection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this command (RETR or STOR) takes paths.
+    /// Whether this command (RETR or STOR) accepts paths.
     pub(super) fn path_support(&self, step: Step) -> PathSupport {
         match self.takes_paths(step).load(Ordering::Relaxed) {
             1 => PathSupport::Taken,
@@ -206,7 +206,7 @@ impl ServerProfile {
         self.takes_paths(step).store(1, Ordering::Relaxed);
     }
 
-    /// A path was refused, and the name in its directory accepted: so for every command.
+    /// A path was refused, and the bare name in its directory accepted: this applies to every command.
     pub(super) fn paths_refused(&self) {
         for step in [Step::Retr, Step::Stor] {
             self.takes_paths(step).store(2, Ordering::Relaxed);
@@ -222,7 +222,7 @@ impl ServerProfile {
         if step == Step::Stor { store } else { retrieve }
     }
 
-    /// Whether it is worth to enter a directory whose path was refused.
+    /// Whether it is worth entering the directory of a refused path.
     pub(super) fn may_enter_for(&self, step: Step) -> bool {
         self.path_support(step) == PathSupport::Unknown
             && self.entered_in_vain.load(Ordering::Relaxed) < ENTERED_IN_VAIN
@@ -247,7 +247,7 @@ impl ServerProfile {
         AccountLogin(Arc::clone(self))
     }
 
-    /// A login was refused: says what proves that user and password are right all the same, if anything does.
+    /// Called when a login was refused: returns the evidence that user and password are right all the same, if any.
     pub(super) fn proof_of_account(&self) -> Option<String> {
         let mut logins = self.logins();
         if logins.open > 0 {
@@ -300,12 +300,12 @@ impl ServerProfile {
         }
     }
 
-    /// Whether the directory of `path` has taken a file.
+    /// Whether the directory of `path` has accepted a file.
     pub(super) fn has_directory(&self, path: &str) -> bool {
         self.directories().contains(directory_of(path))
     }
 
-    /// STOR was refused there: it may have been removed.
+    /// STOR was refused there: the directory may have been removed.
     pub(super) fn forget_directory(&self, path: &str) {
         self.directories().remove(directory_of(path));
     }
@@ -318,7 +318,7 @@ impl ServerProfile {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the server does not let this command (RETR or STOR) start in the middle of a file.
+    /// Whether the server cannot start this command (RETR or STOR) in the middle of a file.
     pub(super) fn refuses_rest(&self, step: Step) -> bool {
         self.rest(step).load(Ordering::Relaxed)
     }
@@ -340,7 +340,7 @@ impl ServerProfile {
         if step == Step::Stor { &self.refuses_rest_to_store } else { &self.refuses_rest_to_send }
     }
 
-    /// The judge of the server's certificates, made once.
+    /// The verifier of the server's certificates, created once.
     pub(super) fn verifier(&self, connection: &FtpConnection) -> Result<Arc<CertificateVerifier>, String> {
         if let Some(verifier) = self.verifier.get() {
             return Ok(Arc::clone(verifier));
@@ -349,7 +349,7 @@ impl ServerProfile {
         Ok(Arc::clone(self.verifier.get_or_init(|| verifier)))
     }
 
-    /// Whether the server did not take a TLS 1.3 session up again on its data connections.
+    /// Whether the server did not resume a TLS 1.3 session on its data connections.
     pub(super) fn is_tls12_only(&self) -> bool {
         self.tls12_only.load(Ordering::Relaxed)
     }
@@ -367,7 +367,7 @@ impl ServerProfile {
         }
     }
 
-    /// Keeps the reply to FEAT, `None` where there was none.
+    /// Stores the reply to FEAT, `None` if there was none.
     pub(super) fn set_features(&self, features: Option<Arc<ServerFeatures>>) {
         let asked = features.map_or(FeatureQuery::InVain, FeatureQuery::Known);
         *self.features.lock().unwrap_or_else(PoisonError::into_inner) = asked;

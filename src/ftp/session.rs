@@ -1,4 +1,4 @@
-//! A logged-in session: its life, one command and its reply, and what a failure means for it.
+//! A logged-in session: its lifecycle, one command and its reply, and the effect of a failure on it.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -24,7 +24,7 @@ use super::reply::Reply;
 use super::server_profile::{AccountLogin, EpsvPorts, ServerProfile};
 use super::tls::SessionTls;
 
-/// How long QUIT and the server's end of the connection may take together.
+/// How long QUIT and waiting for the server to close the connection may take together.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long an idle session's NOOP may take: a server that needs longer is slower than a new login.
@@ -36,22 +36,22 @@ pub struct Session {
     connection: Arc<FtpConnection>,
     profile: Arc<ServerProfile>,
     features: Arc<ServerFeatures>,
-    /// Commands that the server has been found not to have; they are not sent again.
+    /// Commands that the server was found not to have; they are not sent again.
     missing: Vec<Step>,
     pipelining: Pipelining,
     data_security: DataSecurity,
     peer: SocketAddr,
-    /// The server has to be told that names are UTF-8, once one is not ASCII.
+    /// The server must be sent OPTS UTF8 before the first name that is not ASCII.
     must_announce_utf8: bool,
-    /// The directory logged in to, once it was asked for.
+    /// The login directory, once it was asked for.
     pub(super) home: Option<String>,
-    /// The current directory may be another one than that.
+    /// The current directory may differ from it.
     pub(super) has_left_home: bool,
-    /// The directory that was entered last, as CWD had it.
+    /// The directory that was entered last, as sent with CWD.
     pub(super) current: Option<String>,
-    /// The algorithm of HASH; at first the one that FEAT marks.
+    /// The algorithm of HASH; initially the one that FEAT marks.
     hash_algorithm: Option<Algorithm>,
-    /// The path of the latest file of which SIZE said that nothing is in it.
+    /// The path of the latest file that is empty according to SIZE.
     empty: Option<String>,
     tasks: u64,
     opened: Instant,
@@ -59,7 +59,7 @@ pub struct Session {
     _login: AccountLogin,
 }
 
-/// What a session begins with.
+/// The state of a session right after login.
 pub(super) struct LoggedIn {
     pub control: ControlConnection,
     pub peer: SocketAddr,
@@ -68,13 +68,13 @@ pub(super) struct LoggedIn {
 }
 
 impl Session {
-    /// [`Session::open_with`], for a single session.
+    /// Like [`Session::open_with`], for a single session.
     pub async fn open(connection: &FtpConnection) -> Result<Session, TryError> {
         login::open(connection, &Arc::default()).await
     }
 
-    /// Connects, reads the greeting, agrees on TLS, logs in, sets TYPE I; each step has its deadline. What is
-    /// found out about the server is kept in `profile` for the connection's next sessions.
+    /// Connects, reads the greeting, negotiates TLS, logs in, sets TYPE I; each step has its deadline. What is learned
+    /// about the server is kept in `profile` for the connection's next sessions.
     ///
     /// # Errors
     /// `connect_failed`, `timeout`, `auth_failed`, `tls_failed`, `server_busy`, `protocol_error`.
@@ -118,41 +118,41 @@ impl Session {
     }
 
     /// Whether the session is older than its connection's `max_session_age`, or has served `max_session_transfers`
-    /// tasks. It still works, and is not to be given another task.
+    /// tasks. It still works, but should not get another task.
     #[must_use]
     pub fn is_expired(&self) -> bool {
         self.connection.max_session_age.is_some_and(|age| self.opened.elapsed() >= age)
             || self.connection.max_session_transfers.is_some_and(|most| self.tasks >= most)
     }
 
-    /// False while a reply is outstanding (also one whose wait timed out or was cancelled), and for good once a
-    /// reply did not fit: such a session is never used again. Costs no round trip.
+    /// False while a reply is outstanding (even one whose wait timed out or was cancelled), and permanently after an
+    /// unexpected reply: such a session is never used again. Costs no round trip.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.control.is_settled()
     }
 
-    /// Whether the idle session's socket is quiet: readable means that the server has said 421 or closed it. No
-    /// round trip.
+    /// Whether the idle session's socket has nothing to read; otherwise the server has sent 421 or closed it. No round
+    /// trip.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.is_usable() && self.control.is_quiet()
     }
 
-    /// Asks the server whether it is still there (NOOP, at most five seconds). For sessions that have been
-    /// idle for so long that a firewall may have forgotten them.
+    /// Checks whether the server still answers (NOOP, at most five seconds). For sessions that have been idle for so
+    /// long that a firewall may have dropped them.
     pub async fn probe(&mut self) -> bool {
         let limit = PROBE_WITHIN.min(self.connection.timeouts.reply);
         match self.exchange_within(&Command::plain(Step::Noop), Wait::Reply, limit).await {
             Ok(reply) if reply.is_done() => true,
-            // Refused, but answered: it lives.
+            // Refused, but answered: the session is alive.
             Ok(reply) => (500..=502).contains(&reply.code),
             Err(_) => false,
         }
     }
 
-    /// Ends the session: QUIT where it is usable, then waits (two seconds at most) until the server has closed
-    /// its end, so that the server does not count it any more. The socket is closed when this returns.
+    /// Ends the session: sends QUIT if it is usable, then waits (at most two seconds) until the server has closed its
+    /// end, so that the server no longer counts it. The socket is closed when this returns.
     pub async fn close(mut self) {
         if timeout(CLOSE_WITHIN, self.control.quit()).await.is_err() {
             tracing::debug!(
@@ -169,13 +169,13 @@ impl Session {
         &self.connection
     }
 
-    /// The same, to be kept.
+    /// The same, shared.
     #[must_use]
     pub fn connection_handle(&self) -> Arc<FtpConnection> {
         Arc::clone(&self.connection)
     }
 
-    /// The command beyond RFC 959 by which data connections are made, where it is one.
+    /// The command beyond RFC 959 that establishes data connections, if one is used.
     #[must_use]
     pub fn data_command(&self) -> Option<&'static str> {
         match self.connection.network.data {
@@ -190,19 +190,19 @@ impl Session {
         self.peer
     }
 
-    /// A task begins: until its first reply, a lost session is blamed on the time before (if there was any).
+    /// A task begins: until its first reply, a lost session is attributed to the time before (if there was any).
     pub(crate) fn begin_task(&mut self) {
         self.tasks += 1;
         self.empty = None;
         self.control.begin_task();
     }
 
-    /// Sends a command and reads its reply. The reply may be a refusal: the caller judges it.
+    /// Sends a command and reads its reply. The reply may be a refusal: the caller decides.
     pub(super) async fn exchange(&mut self, command: &Command) -> Result<Reply, Fault> {
         self.exchange_within(command, Wait::Reply, self.connection.timeouts.reply).await
     }
 
-    /// The same with another deadline.
+    /// Like [`Session::exchange`], with another deadline.
     pub(super) async fn exchange_within(
         &mut self,
         command: &Command,
@@ -226,7 +226,7 @@ impl Session {
         self.exchange(&Command::with(step, &argument)?).await
     }
 
-    /// Writes commands in one burst. Their replies are outstanding, and read by [`Session::reply`].
+    /// Writes commands in one burst. Their replies are then outstanding; [`Session::reply`] reads them.
     pub(super) async fn send_burst(&mut self, commands: &[Command]) -> Result<(), Fault> {
         self.pipelining.next_command();
         self.control.send(commands).await
@@ -256,12 +256,12 @@ impl Session {
         Ok(reply)
     }
 
-    /// The session is not to be used again, though every command may have been answered.
+    /// Marks the session as not reusable, even if every command was answered.
     pub(super) fn retire(&mut self, why: &'static str) {
         self.control.violated(why);
     }
 
-    /// This end of the control connection.
+    /// This end's address of the control connection.
     pub(super) fn own_address(&self) -> std::io::Result<IpAddr> {
         self.control.own_address()
     }
@@ -274,7 +274,7 @@ impl Session {
         &self.features
     }
 
-    /// Whether the server has been found not to have this command.
+    /// Whether the server was found not to have this command.
     pub(super) fn lacks(&self, step: Step) -> bool {
         self.missing.contains(&step)
             || step == Step::Epsv && self.profile.epsv_ports() == EpsvPorts::Unreachable
@@ -286,17 +286,17 @@ impl Session {
         }
     }
 
-    /// SIZE has said how many bytes the file at `path` has.
+    /// SIZE has reported how many bytes the file at `path` has.
     pub(super) fn has_bytes(&mut self, path: &str, bytes: u64) {
         self.empty = (bytes == 0).then(|| path.to_owned());
     }
 
-    /// Whether SIZE has said that there is nothing in the file at `path`.
+    /// Whether the file at `path` is empty according to SIZE.
     pub(super) fn is_known_to_be_empty(&self, path: &str) -> bool {
         self.empty.as_deref() == Some(path)
     }
 
-    /// Whether the server has said 150 to the task's latest STOR, and not a final reply alone.
+    /// Whether the server has replied 150 to the task's latest STOR, and not just a final reply.
     pub(crate) fn has_accepted_stor(&self) -> bool {
         self.control.has_accepted_stor()
     }
@@ -316,7 +316,7 @@ impl Session {
         &mut self.data_security
     }
 
-    /// Whether RETR or STOR of this path was sent with the end of the file before.
+    /// Whether RETR or STOR of this path was sent with the end of the previous file.
     pub(crate) fn has_started(&self, path: &str) -> bool {
         self.pipelining.has_started(path)
     }
@@ -329,12 +329,12 @@ impl Session {
         self.hash_algorithm = Some(algorithm);
     }
 
-    /// Whether commands may be sent before the replies to earlier ones are in.
+    /// Whether commands may be sent before the replies to earlier ones have arrived.
     pub(super) fn may_pipeline(&self) -> bool {
         self.profile.may_pipeline(self.control.round_trip()) && !self.enters_directories()
     }
 
-    /// No command is sent ahead any more on any session of the connection.
+    /// From now on no session of the connection sends commands ahead.
     pub(super) fn pipelining_rejected(&self, what: &str) {
         if self.profile.pipelining_rejected() {
             let connection = &self.connection.name;
@@ -361,8 +361,8 @@ impl Session {
         path.is_ascii() || !self.must_announce_utf8
     }
 
-    /// Before the first name that is not ASCII: `OPTS UTF8 ON`, without which IIS, for one, takes UTF-8 for its
-    /// own code page. A server that refuses may well speak UTF-8 all the same, and is not asked again.
+    /// Before the first name that is not ASCII: `OPTS UTF8 ON`, without which IIS, for one, reads UTF-8 as its own code
+    /// page. A server that refuses may well support UTF-8 all the same, and is not asked again.
     pub(super) async fn announce_utf8(&mut self, name: &str) -> Result<(), Fault> {
         if self.may_send_at_once(name) {
             return Ok(());
@@ -375,7 +375,7 @@ impl Session {
         if self.control.exchange(&opts, Wait::Reply, limit).await?.is_done() {
             return Ok(());
         }
-        // Some want to know their client first.
+        // Some require the client's name first.
         if self.features.has("CLNT") {
             self.control.exchange(&clnt, Wait::Reply, limit).await?;
             if self.control.exchange(&opts, Wait::Reply, limit).await?.is_done() {
@@ -409,7 +409,7 @@ impl Session {
         error
     }
 
-    /// [`Session::fail`], and what the server said once its data connection was gone.
+    /// [`Session::fail`], with the server's reply after its data connection was gone.
     pub(super) fn fail_at(&mut self, path: &str, at: StepFault) -> TryError {
         let mut error = self.fail(at.step, Some(path), &at.fault);
         if let Some(reply) = at.afterwards {
@@ -419,8 +419,8 @@ impl Session {
         error
     }
 
-    /// Whether a data connection failed for its TLS in a way that a new session can mend: where this one's has
-    /// grown too old to be resumed, or where the server does not resume TLS 1.3, which is remembered.
+    /// Whether a data connection failed for a TLS reason that a new session can solve: its TLS session is too old to be
+    /// resumed, or the server does not resume TLS 1.3, which is remembered.
     fn renews_tls(&self, fault: &Fault) -> bool {
         let Some(is_13) = self.data_security.blames_tls(fault) else { return false };
         if is_13 && !self.profile.is_tls12_only() {

@@ -1,7 +1,7 @@
 //! TLS of one session: the control connection's, resumed on each data connection (RFC 4217).
 //!
 //! vsftpd, `ProFTPD` and others accept a data connection only if it resumes the TLS session of *its* control
-//! connection. So every FTP session has a `ClientConfig` of its own, with a store that holds no other's.
+//! connection. So every FTP session has its own `ClientConfig`, whose store holds no other session's.
 
 use std::fmt;
 use std::io;
@@ -26,7 +26,7 @@ use super::server_profile::ServerProfile;
 /// The name of the handshake in messages.
 pub(super) const HANDSHAKE: &str = "the TLS handshake";
 
-/// TLS sessions that a store keeps: one server's.
+/// How many TLS sessions a store keeps: those of one server.
 const STORED: usize = 1;
 
 /// The TLS of one FTP session; clones share its store.
@@ -59,12 +59,12 @@ impl SessionTls {
         Ok(Some(SessionTls { connector, name, is_13: Arc::default() }))
     }
 
-    /// A handshake; a data connection's resumes the control connection's session.
+    /// A handshake; on a data connection it resumes the control connection's session.
     pub async fn handshake<S>(&self, stream: S) -> Result<TlsStream<S>, Fault>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        // Boxed: what it holds is large, and a plain session's futures should not be.
+        // Boxed: its state is large, and a plain session's futures should not be.
         let handshake = Box::pin(self.connector.connect(self.name.clone(), stream));
         let stream = handshake.await.map_err(tls_fault)?;
         let is_13 = stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);

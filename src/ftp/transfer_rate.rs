@@ -1,4 +1,5 @@
-//! How fast a data connection is: no byte for too long, or too few of them for longer. Pure: time is an argument.
+//! The minimum speed of a data connection: no byte for too long, or too few over a longer time. Pure: time is an
+//! argument.
 
 use std::time::Duration;
 
@@ -6,25 +7,25 @@ use crate::config::{MinRate, SessionTimeouts};
 
 use super::fault::{Fault, Wait};
 
-/// The pace of one transfer. Only the time counts in which the data connection is waited for, not what the other
-/// side of the pooler takes.
+/// The speed of one transfer. Only time spent waiting for the data connection counts, not the time that the pooler's
+/// other side takes.
 #[derive(Debug)]
 pub(super) struct TransferRate {
     rate: MinRate,
-    /// Since the window began.
+    /// Since the start of the window.
     waited: Duration,
     bytes: u64,
-    /// Bytes are received, and none has come yet.
+    /// Bytes are received, and none has arrived yet.
     is_first: bool,
 }
 
 impl TransferRate {
-    /// `receives`: it is the server that sends.
+    /// `receives`: the server sends.
     pub fn new(rate: MinRate, receives: bool) -> TransferRate {
         TransferRate { rate, waited: Duration::ZERO, bytes: 0, is_first: receives }
     }
 
-    /// How long the next bytes may be waited for, and whose key says so.
+    /// How long to wait for the next bytes, and which key sets that limit.
     pub fn limit(&self, timeouts: &SessionTimeouts) -> (Wait, Duration) {
         let usual = if self.is_first {
             (Wait::FirstByte, timeouts.first_byte)
@@ -35,7 +36,7 @@ impl TransferRate {
         if self.needed() > 0 && !self.is_first && left < usual.1 { (Wait::Rate, left) } else { usual }
     }
 
-    /// So many bytes have moved, after such a wait.
+    /// Records that this many bytes have moved after this wait.
     pub fn moved(&mut self, bytes: usize, waited: Duration) {
         if std::mem::take(&mut self.is_first) {
             return;
@@ -47,7 +48,7 @@ impl TransferRate {
         }
     }
 
-    /// A wait that ended at [`TransferRate::limit`], in the words of its key.
+    /// A wait that ended at [`TransferRate::limit`], named after its key.
     pub fn too_slow(&self, fault: Fault) -> Fault {
         match fault {
             Fault::TimedOut { wait: Wait::Rate, .. } => Fault::TimedOut {
@@ -59,7 +60,7 @@ impl TransferRate {
         }
     }
 
-    /// Bytes in each window.
+    /// How many bytes each window must have.
     fn needed(&self) -> u64 {
         self.rate.bytes_per_second.saturating_mul(self.rate.window.as_secs())
     }

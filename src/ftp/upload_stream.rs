@@ -14,7 +14,7 @@ use super::zos;
 
 /// A file that the server is receiving.
 ///
-/// Dropped without [`UploadStream::finish`] or [`UploadStream::abort`], its session is not usable any more.
+/// If it is dropped without [`UploadStream::finish`] or [`UploadStream::abort`], its session is no longer usable.
 #[derive(Debug)]
 pub struct UploadStream<'s>(pub(super) DataTransfer<'s>);
 
@@ -22,7 +22,7 @@ impl UploadStream<'_> {
     /// Sends all of `chunk`.
     ///
     /// # Errors
-    /// `timeout` where the server accepts no byte for the connection's `stall`; else what it says about it.
+    /// `timeout` if the server accepts no byte for the connection's `stall`; otherwise what it replies.
     pub async fn write(&mut self, mut chunk: &[u8]) -> Result<(), TryError> {
         while !chunk.is_empty() {
             let written = self.0.write(chunk).await?;
@@ -38,15 +38,15 @@ impl UploadStream<'_> {
         self.finish(false).await
     }
 
-    /// Closes the data connection, which is the file's end. The final reply is read by [`UploadStream::finish`] or
-    /// [`UploadStream::finish_pipelined`].
+    /// Closes the data connection, which marks the end of the file. The final reply is read by [`UploadStream::finish`]
+    /// or [`UploadStream::finish_pipelined`].
     pub async fn close(&mut self) -> Result<(), TryError> {
         self.0.end_of_file().await
     }
 
-    /// Reads the final reply, once the data connection is closed. With `then_rename` the caller says that SIZE
-    /// and RNFR of this file come next: both are sent ahead where pipelining is worth it, when the server has closed
-    /// the data connection and its final reply is on its way.
+    /// Reads the final reply, once the data connection is closed. With `then_rename` the caller states that SIZE and
+    /// RNFR of this file come next: both are sent ahead if pipelining pays off, when the server has closed the data
+    /// connection and its final reply is on its way.
     pub async fn finish(self, then_rename: bool) -> Result<(), TryError> {
         let UploadStream(mut transfer) = self;
         let session = &*transfer.session;
@@ -58,7 +58,7 @@ impl UploadStream<'_> {
         finish_alone(transfer).await
     }
 
-    /// The same, joined with the rename of the upload before and the start of the next one: see
+    /// [`UploadStream::finish`], joined with the rename of the previous upload and the start of the next one: see
     /// `crate::transfer::upload_pipeline`.
     pub async fn finish_pipelined(self, burst: EndBurst<'_>) -> BurstOutcome {
         let UploadStream(mut transfer) = self;
@@ -74,7 +74,7 @@ impl UploadStream<'_> {
         self.0.session.connection()
     }
 
-    /// Where the file goes.
+    /// The path of the file on the server.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.0.path
@@ -86,14 +86,14 @@ impl UploadStream<'_> {
         self.0.session.may_pipeline_uploads()
     }
 
-    /// Whether the next file can be sent to `path` at once: its directory is known to be there.
+    /// Whether the next file can be sent to `path` at once: its directory is known to exist.
     #[must_use]
     pub fn may_be_followed_by(&self, path: &str) -> bool {
         let session = &*self.0.session;
         session.profile().has_directory(path) && session.may_send_at_once(path)
     }
 
-    /// Gives the transfer up, like `DownloadStream::abort`. The server takes what it has for the whole file.
+    /// Aborts the transfer, like `DownloadStream::abort`. The server takes the bytes so far for the whole file.
     pub async fn abort(self) -> Option<u16> {
         self.0.abort().await
     }
@@ -106,9 +106,9 @@ pub(super) async fn finish_alone(transfer: DataTransfer<'_>) -> Result<(), TryEr
 }
 
 impl Session {
-    /// STOR: sends a file to `path`. Where the server refuses, which may mean that the directory is missing,
-    /// the directories above `path` are made and STOR is sent once more; and where it refuses that, too, the directory is
-    /// entered and the name alone tried.
+    /// STOR: sends a file to `path`. If the server refuses, which may mean that the directory is missing, the
+    /// directories above `path` are created and STOR is sent once more; if that is refused too, the directory is
+    /// entered and the bare name tried.
     pub async fn store(&mut self, path: &str) -> Result<UploadStream<'_>, TryError> {
         let is_known = self.may_pipeline() && self.profile().has_directory(path);
         let mode = if is_known { OpenMode::BytesAtOnce } else { OpenMode::Alone };
@@ -151,7 +151,7 @@ impl Session {
     }
 }
 
-/// `ProFTPD` says 550 with the reason, vsftpd 553 without one, IIS 550, others 450 or 451.
+/// `ProFTPD` replies 550 with the reason, vsftpd 553 without one, IIS 550, others 450 or 451.
 fn may_lack_directory(refused: &StepFault, path: &str) -> bool {
     let Fault::Reply(reply) = &refused.fault else { return false };
     let hints = reply.hints(Some(path));

@@ -1,4 +1,5 @@
-//! Directories in which the account may store files, and neither rename nor remove them: a temp file stays there for ever.
+//! Directories in which the account may store files but neither rename nor remove them: a temp file would remain for
+//! ever.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,22 +12,22 @@ use crate::failure::Failure;
 use super::server_profile::directory_of;
 use super::session::Session;
 
-/// For so long it is believed; the account may be given more rights.
+/// How long this is remembered; the account may be granted more rights.
 const BELIEVED_FOR: Duration = Duration::from_secs(3600);
-/// Directories of one server that are remembered.
+/// How many directories of one server are remembered.
 const DIRECTORIES: usize = 1_000;
 
 /// What showed that a directory is write-only.
 #[derive(Clone, Debug)]
 pub struct WriteOnlyDirectory {
-    /// The file that stays there, as its path.
+    /// The path of the file that remains there.
     pub stays: String,
     /// Why it could not be renamed.
     pub refusal: Failure,
     found: Instant,
 }
 
-/// Those of one connection.
+/// The write-only directories of one connection.
 #[derive(Debug, Default)]
 pub(super) struct WriteOnlyDirectories(Mutex<HashMap<String, WriteOnlyDirectory>>);
 
@@ -37,10 +38,10 @@ impl WriteOnlyDirectories {
 }
 
 impl Session {
-    /// A file was stored at `path`, and the server lets it be neither renamed nor removed.
+    /// A file was stored at `path`, and the server permits neither renaming nor removing it.
     pub(crate) fn found_write_only(&self, path: &str, refusal: &Failure) {
         let (directory, found) = (directory_of(path), Instant::now());
-        // Nothing is sent there ahead any more.
+        // Nothing is pipelined into that directory any more.
         self.profile().forget_directory(path);
         let mut known = self.profile().write_only().lock();
         if known.len() >= DIRECTORIES {
@@ -63,13 +64,13 @@ impl Session {
         }
     }
 
-    /// Whether the directory of `path` is write-only, and what has shown that.
+    /// The evidence that the directory of `path` is write-only, if it is.
     pub(crate) fn write_only_directory(&self, path: &str) -> Option<WriteOnlyDirectory> {
         let known = self.profile().write_only().lock().get(directory_of(path)).cloned();
         known.filter(|known| known.found.elapsed() < BELIEVED_FOR)
     }
 
-    /// The file that was left in the directory of `path` could be removed.
+    /// The file that remained in the directory of `path` could be removed.
     pub(crate) fn forget_write_only(&self, path: &str) {
         self.profile().write_only().lock().remove(directory_of(path));
     }

@@ -1,12 +1,12 @@
-//! z/OS, known by what its server says. The names of its data sets: `ftp_listing::data_set`.
+//! z/OS, recognised by its replies. The names of its data sets: `ftp_listing::data_set`.
 
-/// Whether z/OS' server greets so.
+/// Whether this is the greeting of z/OS's server.
 pub(super) fn is_greeting_of_zos(text: &str) -> bool {
     text.contains("IBM FTP CS") || text.contains("IBM TCP/IP for MVS")
 }
 
-/// Whether a refusal speaks of the rules for data sets' names: `Qualifier too long. Use MVS naming conventions.` `path` is
-/// taken out first: a file may be called `qualifier`.
+/// Whether a refusal mentions the naming rules of data sets: `Qualifier too long. Use MVS naming conventions.` `path`
+/// is removed first: a file may be called `qualifier`.
 pub(super) fn is_refusal_of_zos(text: &str, path: &str) -> bool {
     let text = text.replace(path, " ").to_ascii_lowercase();
     text.contains("mvs naming")

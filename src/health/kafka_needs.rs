@@ -1,39 +1,40 @@
-//! What the pod needs of Kafka, and does without: told by the loops, read by the watchdog and the report.
+//! What the pod needs from Kafka and is currently missing: reported by the loops, read by the watchdog and the health
+//! report.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::{OFFSETS_UNREADABLE, PodHealth};
 
-/// For how long the pod has done without each of these; zero where it has it.
+/// For how long the pod has been without each of these; zero if it has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KafkaSigns {
     /// A connected broker.
     pub broker: Duration,
-    /// Its place in the group.
+    /// Its membership of the group.
     pub member: Duration,
-    /// An answer about the group, where it has asked.
+    /// An answer about the group, if it has asked.
     pub group: Duration,
-    /// Answers that Kafka accepts, where it has some.
+    /// Answers that Kafka accepts, if it has any to send.
     pub published: Duration,
 }
 
 impl PodHealth {
-    /// What a request to the farthest connected broker takes, in the median, since this was told last.
+    /// The median round trip to the most distant connected broker, since the last report.
     pub fn round_trip_seen(&self, took: Duration) {
         let mut round_trips = self.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
         let [_, last] = *round_trips;
         *round_trips = [last, took];
     }
 
-    /// What a request to Kafka takes at least; a single slow moment does not count.
+    /// The minimum round trip to Kafka; a single slow moment does not count.
     #[must_use]
     pub fn round_trip(&self) -> Duration {
         let [a, b] = *self.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
         a.min(b)
     }
 
-    /// What the consuming thread knows of its place in the group.
+    /// Reports the consuming thread's state in the group.
     pub fn group_seen(&self, is_member: bool, is_answered: bool) {
         let now = Instant::now();
         if is_member {
@@ -44,7 +45,7 @@ impl PodHealth {
         }
     }
 
-    /// For how long the pod has done without what it needs of Kafka.
+    /// For how long the pod has been without what it needs from Kafka.
     #[must_use]
     pub fn kafka_signs(&self, now: Instant) -> KafkaSigns {
         KafkaSigns {
@@ -55,8 +56,8 @@ impl PodHealth {
         }
     }
 
-    /// What Kafka denies this pod (`Read on topic ftp-tasks`): it is not ready until somebody grants it. Logged when it
-    /// changes.
+    /// Permissions that Kafka denies this pod (`Read on topic ftp-tasks`): it is not ready until they are granted.
+    /// Logged when they change.
     pub fn set_missing_rights(&self, about: &'static str, missing: Vec<String>) {
         let mut rights = self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner);
         let before = rights.get(about).map_or(&[][..], Vec::as_slice);
@@ -83,7 +84,7 @@ impl PodHealth {
         }
     }
 
-    /// Topics without which tasks cannot be read or answered, and that are not there. Logged when that changes.
+    /// Missing topics without which tasks cannot be read or answered. Logged when that changes.
     pub fn set_missing_topics(&self, mut missing: Vec<String>) {
         missing.sort();
         let mut topics = self.missing_topics.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +104,7 @@ impl PodHealth {
         *topics = missing;
     }
 
-    /// Since when partitions that are this pod's are not read, because Kafka does not tell what the group has committed.
+    /// Since when this pod's partitions have not been read because the group's committed offsets cannot be fetched.
     pub fn set_offsets_unreadable(&self, unreadable: Option<(Instant, String)>) {
         *self.offsets_unreadable.lock().unwrap_or_else(PoisonError::into_inner) = unreadable;
     }
@@ -131,7 +132,7 @@ impl PodHealth {
         !self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Other clients would do without the same.
+    /// Whether another client would be missing the same.
     #[must_use]
     pub fn has_external_fault(&self) -> bool {
         self.lacks_rights() || !self.gone().is_empty()
@@ -142,7 +143,7 @@ impl PodHealth {
         rights.values().flatten().map(|right| format!("Kafka denies this pod: {right}")).collect()
     }
 
-    /// Nothing that this process can do gives it Kafka back: it is to be restarted. True where that is new.
+    /// This process cannot regain Kafka by itself: it must be restarted. Returns true if that is new.
     pub fn set_unrecoverable(&self, why: Option<String>) -> bool {
         let mut beyond_help = self.beyond_help.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = why.is_some() && beyond_help.is_none();

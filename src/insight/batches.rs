@@ -1,19 +1,19 @@
-//! The open batches, as far as pods know cheaply: what the control topic says of them, and the answers that pods have counted
-//! since they started. No topic is read for it.
+//! The open batches, as far as pods know them cheaply: the entries of the control topic, and the answers that pods have
+//! counted since they started. No other topic is read.
 
 use serde::Serialize;
 
-/// Batches that are shown, the newest first.
+/// How many batches are shown, the newest first.
 pub const MAX_OPEN_BATCHES: usize = 50;
 
-/// Those that are shown, of how many.
+/// The batches shown, and their total number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct OpenBatches {
     pub total: usize,
     pub batches: Vec<OpenBatch>,
 }
 
-/// One of them.
+/// One open batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OpenBatch {
     pub batch: String,
@@ -25,8 +25,8 @@ pub struct OpenBatch {
     pub tasks: u64,
     pub completed: u64,
     pub failed: u64,
-    /// Without an answer yet: at most so many, unless `is_exact`.
+    /// Not answered yet: an upper bound unless `is_exact`.
     pub open: u64,
-    /// Every pod that has answered its tasks has run since before it was submitted: no answer is missing.
+    /// Every pod that has answered its tasks has been running since before it was submitted: no answer is missing.
     pub is_exact: bool,
 }

@@ -1,4 +1,4 @@
-//! One FTP connection as it is configured, and what is known of its server.
+//! One FTP connection as configured, and what is known about its server.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::config::TlsMode;
 use crate::failure::{Code, Failure};
 
-/// A connection now; its sessions and tasks are in the metrics.
+/// A connection's present state; its sessions and tasks are in the metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectionState {
     pub name: String,
@@ -18,22 +18,22 @@ pub struct ConnectionState {
     pub tls: &'static str,
     /// `closed`, `half-open` or `open`.
     pub breaker: &'static str,
-    /// Until then nobody tries the server.
+    /// Until then the server is not tried.
     #[serde(serialize_with = "super::time::option::serialize")]
     pub breaker_until: Option<Timestamp>,
     pub last_error: Option<LastError>,
-    /// Sessions that it may have at present: fewer than `max_sessions` where its server has said so.
+    /// How many sessions it may have at present: fewer than `max_sessions` if its server has refused some.
     pub limit: usize,
     pub max_sessions: usize,
-    /// Of all pods together; None where they are not counted over the pods.
+    /// The limit over all pods; None if there is none.
     pub max_sessions_total: Option<usize>,
     /// How many of those this pod may have open now.
     pub granted: Option<usize>,
-    /// Tasks that this pod has put into the retry topic and that are there still.
+    /// Tasks that this pod has put into the retry topic and that are still there.
     pub deferred: u64,
 }
 
-/// The last failure that any of the connection's tasks would have met: of a login, or of its server.
+/// The last failure that would have affected every task of the connection: of a login, or of its server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastError {
     #[serde(serialize_with = "super::time::serialize")]

@@ -18,25 +18,25 @@ pub const MAX_FAILURES: usize = 200;
 pub struct FailureEntry {
     #[serde(serialize_with = "super::time::serialize")]
     pub at: Timestamp,
-    /// None where the record has none, or none that could be read.
+    /// None if the record has none, or none that could be read.
     pub task_id: Option<String>,
-    /// The following four are none where the record is no task.
+    /// This and the next three are None if the record is not a task.
     pub connection: Option<String>,
     pub operation: Option<&'static str>,
     pub remote_path: Option<String>,
     pub local_path: Option<String>,
     pub code: &'static str,
     pub message: String,
-    /// What to do about it.
+    /// What the user should do about it.
     pub advice: &'static str,
-    /// Tries begun.
+    /// How many tries were started.
     pub attempts: u32,
     /// The last decisive reply.
     pub ftp_code: Option<u16>,
 }
 
 impl FailureEntry {
-    /// Of a record that is no task.
+    /// The failure of a record that is not a task.
     #[must_use]
     pub fn rejected(at: Timestamp, task_id: Option<&str>, attempts: u32, failure: &Failure) -> Self {
         FailureEntry {
@@ -86,13 +86,13 @@ impl RecentFailures {
         ring.push_front(failed);
     }
 
-    /// So many failures (of any pod) were sent again, and have come to this pod.
+    /// This many failures (of any pod) were sent again, and have arrived at this pod.
     pub fn count_sent_again(&self, failures: usize) {
         self.sent_again.fetch_add(failures as u64, Ordering::Relaxed);
     }
 
-    /// Failures that somebody has to see to: how many this pod has answered since it started, and how many were sent again
-    /// and came to it.
+    /// Failures that need attention: how many this pod has answered since it started, and how many were sent again and
+    /// arrived here.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.answered.load(Ordering::Relaxed), self.sent_again.load(Ordering::Relaxed))

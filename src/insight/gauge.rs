@@ -1,25 +1,25 @@
-//! How far a transfer is: written by the one that carries it, read by whoever asks.
+//! A transfer's progress: written by the transfer, read by the status API.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// No size is known.
+/// The size is not known.
 const UNKNOWN: u64 = u64::MAX;
-/// A rate is measured over so much time at least.
+/// The minimum time over which a rate is measured.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
-/// What a try does.
+/// The phase of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum TransferPhase {
     /// It waits for its login.
     Login,
-    /// It has a session, and no byte has moved: names, sizes and hashes are asked for.
+    /// It has a session, and no byte has moved: names, sizes and hashes are being requested.
     Begin,
     /// Bytes move.
     Transfer,
-    /// All bytes have moved: they are verified, made durable, renamed.
+    /// All bytes have moved: they are being verified, made durable, renamed.
     Finish,
 }
 
@@ -45,7 +45,7 @@ impl TransferPhase {
     }
 }
 
-/// One try's gauge. No lock for the one that writes it.
+/// One try's gauge. Writing it takes no lock.
 #[derive(Debug)]
 pub struct ProgressGauge {
     phase: AtomicU8,
@@ -53,7 +53,7 @@ pub struct ProgressGauge {
     from: AtomicU64,
     bytes: AtomicU64,
     size: AtomicU64,
-    /// What the last check saw, for the rate since then.
+    /// The last reading, for the rate since then.
     seen: Mutex<Option<GaugeReading>>,
 }
 
@@ -81,7 +81,7 @@ impl ProgressGauge {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Bytes move from now on: `from` are there from an earlier try, `size` are expected in all.
+    /// Bytes move from now on: `from` exist from an earlier try, `size` are expected in total.
     pub fn begin(&self, from: u64, size: Option<u64>) {
         self.from.store(from, Ordering::Relaxed);
         self.bytes.store(from, Ordering::Relaxed);
@@ -89,7 +89,7 @@ impl ProgressGauge {
         self.enter(TransferPhase::Transfer);
     }
 
-    /// These have moved as well.
+    /// Adds bytes that have moved.
     pub fn add(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -99,20 +99,20 @@ impl ProgressGauge {
         TransferPhase::of(self.phase.load(Ordering::Relaxed))
     }
 
-    /// Bytes of the file that are there, those of an earlier try included where it goes on from them.
+    /// How many bytes of the file exist, including those of an earlier try if it is resumed.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes that it will have in the end.
+    /// The expected size of the file.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         Some(self.size.load(Ordering::Relaxed)).filter(|size| *size != UNKNOWN)
     }
 
-    /// Bytes a second since the last check, one that is at least [`RATE_OVER`] ago; at the first one since the try
-    /// `began`.
+    /// The rate in bytes a second since the last reading, which is at least [`RATE_OVER`] ago; at the first reading
+    /// since the try `began`.
     pub fn rate(&self, began: Instant, now: Instant) -> f64 {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = self.bytes();
@@ -124,7 +124,7 @@ impl ProgressGauge {
             None => (began, self.from.load(Ordering::Relaxed)),
         };
         let over = now.saturating_duration_since(since).as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a rate to be looked at")]
+        #[expect(clippy::cast_precision_loss, reason = "a rate for display")]
         let moved = bytes.saturating_sub(before) as f64;
         let rate = if over > 0.0 { moved / over } else { 0.0 };
         *seen = Some(GaugeReading { at: now, bytes, rate });

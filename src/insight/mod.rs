@@ -1,18 +1,18 @@
-//! What a running pod reports about itself beyond its metrics. Written by the parts that know, read by the sidecar on request.
+//! What a running pod reports about itself beyond its metrics. Written by the parts, read by the sidecar on request.
 //!
 //! ```text
 //! transfers         the running tasks, and which of them are shown
-//! gauge             how far a transfer is
+//! gauge             a transfer's progress
 //! failures          the last failures: a ring
-//! batches           what was submitted together and is not answered yet
+//! batches           batches that are not completely answered yet
 //! connections       one FTP connection: its configuration, and what is known about its server
 //! tunnels           one tunnel: its state, and why it is not connected
-//! session_sharing   whether max_sessions_total is held over all pods
+//! session_sharing   whether max_sessions_total is enforced over all pods
 //! partition_board   what the consuming thread knows about its partitions
 //! time              times as the API writes them
 //! ```
 //!
-//! Everything here is bounded, and what a transfer pays for it is an addition to an atomic number.
+//! Everything here is bounded; its cost for a transfer is an addition to an atomic number.
 
 mod batches;
 mod connections;
@@ -36,7 +36,7 @@ pub use session_sharing::SessionSharing;
 pub use transfers::{ActiveTransfer, LongestRunning, MAX_TRANSFERS, TransferList, TransferQuery};
 pub use tunnels::{TunnelErrorReport, TunnelReport};
 
-/// A pod, as the sidecar asks about it. Each call checks what holds now, and is cheap enough for once a second.
+/// A pod from the sidecar's point of view. Each call returns the present state, and is cheap enough for once a second.
 pub trait PodInsight: Send + Sync {
     /// The pod's name.
     fn pod(&self) -> &str;
@@ -44,7 +44,7 @@ pub trait PodInsight: Send + Sync {
     /// Its consumer group.
     fn group(&self) -> &str;
 
-    /// The FTP connections that there are now, by name.
+    /// The present FTP connections, by name.
     fn connections(&self) -> Vec<ConnectionState>;
 
     /// The tunnels that connections name in `via`, by name.
@@ -52,7 +52,7 @@ pub trait PodInsight: Send + Sync {
         Vec::new()
     }
 
-    /// The feeds that this pod lists for, by name.
+    /// The feeds that this pod lists, by name.
     fn feeds(&self) -> Vec<FeedStatus> {
         Vec::new()
     }
@@ -66,18 +66,18 @@ pub trait PodInsight: Send + Sync {
     /// Whether sessions are shared with the other pods.
     fn session_sharing(&self) -> SessionSharing;
 
-    /// The tasks in flight, those first that have been so for the longest.
+    /// The running tasks, those that have run longest first.
     fn transfers(&self, query: &TransferQuery) -> TransferList;
 
     /// The last failures, the newest first.
     fn failures(&self, limit: usize) -> Vec<FailureEntry>;
 
-    /// The partitions that are this pod's, by topic and number.
+    /// This pod's partitions, by topic and number.
     fn partitions(&self) -> Vec<AssignedPartition>;
 
-    /// The configuration that holds now, without its secrets, as YAML.
+    /// The configuration in force, without its secrets, as YAML.
     fn config(&self) -> String;
 
-    /// What came of reading its files the last time.
+    /// The result of the last reload.
     fn last_reload(&self) -> LastReload;
 }

@@ -1,4 +1,4 @@
-//! What the consuming thread knows of its partitions, for whoever looks.
+//! What the consuming thread knows about its partitions, for the status API.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,31 +9,31 @@ use serde::Serialize;
 pub struct AssignedPartition {
     pub topic: String,
     pub partition: i32,
-    /// The low-water mark that the group has committed; None where nothing was yet.
+    /// The low-water mark that the group has committed; None if there is none yet.
     pub committed: Option<i64>,
     /// The next offset to be read.
     pub position: Option<i64>,
-    /// The log's end, as Kafka's client has heard last.
+    /// The log end offset that Kafka's client has received last.
     pub end: Option<i64>,
-    /// Records from the low-water mark to the end; 0 while the end is not known, None where the partition is halted: its
-    /// low-water mark is none of this log's.
+    /// Records from the low-water mark to the end; 0 while the end is not known, None if the partition is halted: its
+    /// low-water mark is outside this log.
     pub lag: Option<i64>,
-    /// Records taken in whose answers are not committed.
+    /// Consumed records whose answers are not committed.
     pub unanswered: usize,
-    /// Nothing is read for now.
+    /// Consumption is paused.
     pub paused: bool,
-    /// Why nothing is read until somebody has looked.
+    /// Why consumption is halted until an operator intervenes.
     pub halted: Option<String>,
 }
 
-/// The board that they are written on, once a second; cheap to clone.
+/// The board is updated once a second; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct PartitionBoard {
     now: Arc<Mutex<Vec<AssignedPartition>>>,
 }
 
 impl PartitionBoard {
-    /// These, and no others, are this pod's.
+    /// These are all of this pod's partitions.
     pub fn set(&self, mut partitions: Vec<AssignedPartition>) {
         partitions.sort_unstable();
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = partitions;

@@ -1,14 +1,14 @@
-//! Whether the pods share sessions with servers (`max_sessions_total`), for people.
+//! Whether the pods share sessions with servers (`max_sessions_total`), for the page.
 
 use serde::Serialize;
 
-/// What the grants of this pod are worth now.
+/// Whether this pod's grants are valid now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionSharing {
     /// `off` (no connection has a total), `needs_transactions` (none can have one), `starting`, `live`, `ending` (idle
     /// sessions are closed), `over` (none is open) or `unavailable`.
     pub state: &'static str,
-    /// Why it is not live, where it should be.
+    /// Why it is not live, if it should be.
     pub reason: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Times as the API writes them.
+//! The API's format of times.
 
 use jiff::Timestamp;
 use serde::Serializer;

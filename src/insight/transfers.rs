@@ -1,4 +1,4 @@
-//! The tasks in flight: which of them are shown.
+//! The running tasks, and which of them are shown.
 
 use std::collections::BinaryHeap;
 
@@ -8,29 +8,29 @@ use serde::Serialize;
 use super::gauge::ProgressGauge;
 use crate::task::Task;
 
-/// More are not shown at once.
+/// How many are shown at once at most.
 pub const MAX_TRANSFERS: usize = 1_000;
 
-/// Which transfers are asked for.
+/// Which transfers are requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferQuery {
     /// [`MAX_TRANSFERS`] at most.
     pub limit: usize,
-    /// So many of those that take longest are left out.
+    /// How many of the longest-running ones are skipped.
     pub offset: usize,
-    /// Those of this connection alone.
+    /// Only those of this connection.
     pub connection: Option<String>,
 }
 
-/// Some of the tasks in flight.
+/// Some of the running tasks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TransferList {
-    /// All that there are, of the connection that was asked for.
+    /// How many there are in total, on the requested connection.
     pub total: usize,
     pub transfers: Vec<ActiveTransfer>,
 }
 
-/// One task in flight.
+/// A running task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ActiveTransfer {
     pub task_id: String,
@@ -41,7 +41,7 @@ pub struct ActiveTransfer {
     pub local_path: String,
     /// Which try this is, from 1.
     pub attempt: u32,
-    /// What it does: see [`super::TransferPhase`].
+    /// Its phase: see [`super::TransferPhase`].
     pub phase: &'static str,
     /// When this try began.
     #[serde(serialize_with = "super::time::serialize")]
@@ -52,7 +52,7 @@ pub struct ActiveTransfer {
 }
 
 impl ActiveTransfer {
-    /// The task, its try's number, when that began, by the wall and by the process's clock, and its gauge.
+    /// From the task, its try's number, when that began, by the wall clock and by the process's clock, and its gauge.
     #[must_use]
     pub fn new(
         task: &Task,
@@ -77,8 +77,8 @@ impl ActiveTransfer {
     }
 }
 
-/// Keeps the oldest of all that it is shown, and counts them: `K` is when they began.
-/// So many thousands are checked without one of them being copied for nothing.
+/// Keeps the oldest of the items that it is offered, and counts all: `K` is when they began. Thousands can be offered
+/// without copying any in vain.
 #[derive(Debug)]
 pub struct LongestRunning<K, T> {
     room: usize,
@@ -86,7 +86,7 @@ pub struct LongestRunning<K, T> {
     kept: BinaryHeap<(K, usize, HeapEntry<T>)>,
 }
 
-/// Takes no part in the order.
+/// Not part of the order.
 #[derive(Debug)]
 struct HeapEntry<T>(T);
 
@@ -118,7 +118,7 @@ impl<K: Ord + Copy, T> LongestRunning<K, T> {
         LongestRunning { room, total: 0, kept: BinaryHeap::new() }
     }
 
-    /// `item` is asked for only where it is among the oldest so far.
+    /// `item` is called only if it is among the oldest so far.
     pub fn see(&mut self, since: K, item: impl FnOnce() -> T) {
         self.total += 1;
         if self.kept.len() >= self.room {
@@ -130,7 +130,7 @@ impl<K: Ord + Copy, T> LongestRunning<K, T> {
         self.kept.push((since, self.total, HeapEntry(item())));
     }
 
-    /// How many were seen, and those that `query` asks for, the oldest first.
+    /// How many were offered, and those that `query` requests, the oldest first.
     #[must_use]
     pub fn of(self, query: &TransferQuery) -> (usize, Vec<T>) {
         let sorted = self.kept.into_sorted_vec();

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use suspend_detector::{SuspendDetector, since_boot};
 
-/// Held by every record; ends when its partition leaves this pod. A new assignment is a new lease, told
-/// from the others by its epoch. (Kafka's generation is not it: that rises at every rebalance.)
+/// Held by every record; ends when its partition leaves this pod. A new assignment is a new lease, distinguished by its
+/// epoch. (Not Kafka's generation: that increases at every rebalance.)
 #[derive(Clone, Debug)]
 pub struct Lease {
     epoch: u64,
@@ -50,13 +50,13 @@ impl Lease {
         self.epoch
     }
 
-    /// False once the partition is about to leave: what is in flight may finish, nothing begins any more.
+    /// False once the partition is about to leave: what is in flight may finish, nothing new may start.
     pub fn may_begin(&self) -> bool {
         !self.closed.is_cancelled() && self.is_live()
     }
 
-    /// False once the partition has left this pod, or may have: nothing may be published for the record any
-    /// more. It says so from the first moment after the process was suspended for too long.
+    /// False once the partition has left this pod, or may have: nothing may be published for the record any more. It
+    /// returns false from the first moment after the process was suspended for too long.
     pub fn is_live(&self) -> bool {
         self.suspend_detector.suspended_for().is_none() && !self.ended.is_cancelled()
     }
@@ -66,7 +66,7 @@ impl Lease {
         self.ended.cancelled().await;
     }
 
-    /// Lets nothing begin any more under this lease and its clones.
+    /// Prevents anything from being started under this lease and its clones.
     pub fn close(&self) {
         self.closed.cancel();
     }

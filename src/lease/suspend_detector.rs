@@ -1,12 +1,12 @@
-//! Notices that this process was suspended (SIGSTOP, a frozen machine) for so long that its partitions may be
-//! another pod's by now.
+//! Detects that this process was suspended (SIGSTOP, a frozen machine) for so long that its partitions may belong to
+//! another pod.
 //!
-//! Whoever wakes up does not know that it slept. So a thread of its own beats all the time, a lease is live
-//! only while the last beat is fresh, and the first beat after a suspension ends every lease before it makes
-//! the pulse fresh again. The clock (`CLOCK_BOOTTIME`) goes on while the process is stopped and while
-//! the machine is suspended, as `CLOCK_MONOTONIC`, which [`Instant`](std::time::Instant) is, does not; of a virtual
-//! machine that is paused from outside nothing is told by either. The polling
-//! thread may well be blocked for some seconds meanwhile: librdkafka's heartbeats go on then, and so do these.
+//! A resumed process does not know that it was suspended. So a separate thread beats continuously, a lease is live only
+//! while the last beat is recent, and the first beat after a suspension ends every lease before it makes the heartbeat
+//! valid again. The clock (`CLOCK_BOOTTIME`) continues while the process is stopped and while the machine is suspended,
+//! unlike `CLOCK_MONOTONIC`, which [`Instant`](std::time::Instant) uses; neither notices that a virtual machine is
+//! paused from outside. The polling thread may well be blocked for some seconds meanwhile: librdkafka's heartbeats
+//! continue, and so do these.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,12 +18,12 @@ pub(crate) struct SuspendDetector {
     clock: fn() -> Duration,
     /// Milliseconds, by the clock.
     last: AtomicU64,
-    /// So long without a beat is a suspension.
+    /// How long without a beat counts as a suspension.
     limit: Duration,
 }
 
 impl Default for SuspendDetector {
-    /// Never stops: nobody beats.
+    /// Never detects a suspension: there are no beats.
     fn default() -> Self {
         SuspendDetector::new(Duration::MAX)
     }
@@ -40,7 +40,7 @@ impl SuspendDetector {
         detector
     }
 
-    /// How long the process was suspended, if it did so for too long.
+    /// How long the process was suspended, if for too long.
     pub fn suspended_for(&self) -> Option<Duration> {
         let last = Duration::from_millis(self.last.load(Ordering::Acquire));
         let silence = (self.clock)().saturating_sub(last);
@@ -53,7 +53,7 @@ impl SuspendDetector {
     }
 }
 
-/// Suspended or not.
+/// Runs whether the process is suspended or not.
 pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::try_from(now).unwrap_or_default() // it is never before its begin
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(detector.suspended_for(), None);
     }
 
-    /// Nobody suspends a machine for a test; which clock it is can be seen all the same.
+    /// No test can suspend the machine; but it can check which clock is used.
     #[test]
     fn the_clock_is_the_one_that_goes_on_during_suspend() {
         let boot = || Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap();

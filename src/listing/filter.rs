@@ -1,4 +1,4 @@
-//! Which files of a listing become tasks. Pure.
+//! Selects the files of a listing that become tasks. Pure.
 
 use ftp_listing::TimeRange;
 use jiff::Timestamp;
@@ -8,12 +8,12 @@ use crate::config::{BadPattern, FileCriteria, FilePatterns};
 /// A file of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedSource {
-    /// Beneath the source, without a slash at its begin.
+    /// The path beneath the source, without a leading slash.
     pub path: String,
     pub size: Option<u64>,
-    /// When it was changed: between these two.
+    /// When it was changed: between these two times.
     pub modified: Option<TimeRange>,
-    /// The same, where it is known in UTC and to the second without asking for it.
+    /// The exact time, if it is known in UTC and to the second without a query.
     pub exact_time: Option<Timestamp>,
 }
 
@@ -22,18 +22,18 @@ pub struct ListedSource {
 pub enum Decision {
     Take,
     Leave,
-    /// Its time would decide, and is not known well enough.
+    /// It depends on its time, which is not known well enough.
     TimeNotKnown,
-    /// Its size would decide, and is not known.
+    /// It depends on its size, which is not known.
     SizeNotKnown,
-    /// It becomes one, and its exact time would be good to know.
+    /// It becomes a task, and its exact time should be queried if possible.
     TakeWithTime,
 }
 
-/// Takes every file by default.
+/// Selects every file by default.
 #[derive(Debug, Default)]
 pub struct FileFilter {
-    /// `None` is everything.
+    /// `None` selects everything.
     include: Option<FilePatterns>,
     exclude: FilePatterns,
     exclude_directories: FilePatterns,
@@ -43,7 +43,7 @@ pub struct FileFilter {
     max_size: Option<u64>,
 }
 
-/// A pattern that is none, and whose it is: of `include` or `exclude`.
+/// An invalid pattern, and its list: `include` or `exclude`.
 #[derive(Debug, thiserror::Error)]
 #[error("{key} {bad}")]
 pub struct BadCriterion {
@@ -53,7 +53,7 @@ pub struct BadCriterion {
 
 impl FileFilter {
     /// # Errors
-    /// A pattern that is none.
+    /// If a pattern is invalid.
     pub fn new(criteria: &FileCriteria, now: Timestamp) -> Result<FileFilter, BadCriterion> {
         let exclude = |bad| BadCriterion { key: "exclude", bad };
         let (directories, files): (Vec<&str>, Vec<&str>) =
@@ -71,7 +71,7 @@ impl FileFilter {
         })
     }
 
-    /// Whether a file becomes a task. Nothing is guessed: what is asked for and not known is the answer.
+    /// Whether a file becomes a task. Nothing is guessed: if a needed value is not known, that is the result.
     #[must_use]
     pub fn decide(&self, file: &ListedSource) -> Decision {
         let matches = self.include.as_ref().is_none_or(|include| include.match_path(&file.path))
@@ -86,7 +86,7 @@ impl FileFilter {
         }
     }
 
-    /// `None` where it is not known.
+    /// `None` if it is not known.
     fn has_size(&self, size: Option<u64>) -> Option<bool> {
         if self.min_size.is_none() && self.max_size.is_none() {
             return Some(true);
@@ -96,7 +96,7 @@ impl FileFilter {
         Some(at_least && self.max_size.is_none_or(|limit| size <= limit))
     }
 
-    /// `None` where it is not known.
+    /// `None` if it is not known.
     fn has_time(&self, modified: Option<&TimeRange>) -> Option<bool> {
         if self.newer_than.is_none() && self.older_than.is_none() {
             return Some(true);

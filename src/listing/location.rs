@@ -7,7 +7,7 @@ use ftp_listing::data_set;
 use crate::config::{ConfiguredConnections, FtpConnection, LocalConnection};
 use crate::text::nearest;
 
-/// Where files come from or go to.
+/// A source or destination of files.
 #[derive(Clone, Debug)]
 pub struct Location {
     pub connection: LocationConnection,
@@ -30,7 +30,7 @@ impl LocationConnection {
 }
 
 impl Location {
-    /// Reads `CONNECTION:PATH`.
+    /// Parses `CONNECTION:PATH`.
     ///
     /// # Errors
     /// What is wrong with it, and what would be right.
@@ -56,7 +56,7 @@ impl Location {
         Ok(Location { connection, path: path.to_owned() })
     }
 
-    /// The name says that it is a directory.
+    /// Whether the path is written as a directory.
     pub fn is_directory(&self) -> bool {
         self.path.is_empty() || self.path.ends_with('/')
     }
@@ -71,7 +71,7 @@ impl Location {
     }
 }
 
-/// `directory` and a path beneath it; an empty directory is where the connection begins.
+/// `directory` joined with a path beneath it; an empty directory is the connection's root.
 pub fn beneath(directory: &str, relative: &str) -> String {
     match directory {
         "" => relative.to_owned(),

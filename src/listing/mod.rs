@@ -1,16 +1,16 @@
-//! Lists the files of a place, and makes tasks of them: what `submit` does once, and feeds do again and again.
+//! Lists the files of a place, and creates tasks for them: once for `submit`, repeatedly for feeds.
 //!
 //! ```text
 //! location      a place, CONNECTION:PATH
-//! walk          lists it, directory by directory, with sessions of whoever asks; walk/server: on a server
-//! filter        which of its files are chosen: pure
-//! passed_over   what was listed and is not chosen, though it may be a file: counted, named
+//! walk          lists it, directory by directory, with sessions of the caller; walk/server: on a server
+//! filter        which of its files are selected: pure
+//! passed_over   entries that were listed and not selected, though they may be files: counted, named
 //! task_builder  the tasks between two places: pure
-//! task_ids      task ids: random, or from what is moved
+//! task_ids      task ids: random, or derived from the content
 //! ```
 //!
-//! A listing is read as it arrives: what is kept of it is the directories that wait to be listed, and, of the directory that
-//! is listed, entries of which more must be asked.
+//! A listing is read as it arrives: all that is kept in memory are the directories still to be listed, and, of the
+//! directory that is being listed, entries that need a further query.
 
 mod filter;
 mod location;

@@ -1,30 +1,30 @@
-//! What no task was made of, though it was listed. Pure.
+//! Entries for which no task was created, though they were listed. Pure.
 
 use serde::Serialize;
 
-/// Entries that are named; of more the number is told.
+/// How many entries are named; the others are counted.
 const NAMED: usize = 20;
 
-/// Why no task was made of an entry.
+/// Why no task was created for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PassReason {
-    /// A device, a pipe: it is known to be no file.
+    /// A device, a pipe: it is known not to be a file.
     NoFile,
     /// A symlink to a directory, or to nothing.
     LinkToNoFile,
-    /// A line of a listing in no form that is known.
+    /// A line in no known listing format.
     NotUnderstood,
     NotInCharset,
-    /// What should be a name cannot be asked for.
+    /// Its name cannot be sent in a command.
     NoFileName,
-    /// `--newer-than` or `--older-than`, and the file's time is not known well enough.
+    /// `--newer-than` or `--older-than` is set, and the file's time is not known well enough.
     TimeNotKnown,
-    /// `--min-size` or `--max-size`, and the size is not known.
+    /// `--min-size` or `--max-size` is set, and the size is not known.
     SizeNotKnown,
-    /// The server does not let it be listed.
+    /// The server refuses to list it.
     DirectoryRefused,
-    /// More of one directory would have had to be asked for one by one than is done.
+    /// Too many entries of one directory would need a query each.
     TooMany,
 }
 
@@ -35,21 +35,21 @@ impl PassReason {
     }
 }
 
-/// An entry that no task was made of.
+/// An entry for which no task was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PassedEntry {
-    /// Its path beneath the source; of a line its text.
+    /// Its path beneath the source; or the text of an unreadable line.
     pub entry: String,
     pub reason: PassReason,
 }
 
-/// As `--output json` prints it.
+/// The format of `--output json`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PassedOver {
     pub count: u64,
     /// How many of them may be files that should have been sent.
     pub may_be_files: u64,
-    /// The first twenty; those that may be files before the others.
+    /// The first twenty; possible files before the others.
     pub entries: Vec<PassedEntry>,
 }
 
@@ -75,7 +75,7 @@ impl PassedOver {
         }
     }
 
-    /// Lines for people.
+    /// Lines for the terminal.
     #[must_use]
     pub fn told(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.entries.iter().map(PassedEntry::told).collect();
@@ -101,7 +101,7 @@ impl PassedEntry {
             }
             PassReason::SizeNotKnown => ": its size is not known, for --min-size or --max-size",
             PassReason::TooMany => ": more entries of one directory than are asked for one by one",
-            // the text says it
+            // the text is sufficient
             PassReason::NotUnderstood
             | PassReason::NotInCharset
             | PassReason::NoFileName

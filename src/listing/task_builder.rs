@@ -1,4 +1,4 @@
-//! The tasks between two places.
+//! Builds the tasks between two places.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use super::location::{Location, LocationConnection, beneath};
 use super::task_ids::{self, TaskContent};
 use crate::config::{AfterTransfer, TaskSettings, TimeArgument};
 
-/// Makes tasks of files.
+/// Creates tasks for files.
 #[derive(Debug)]
 pub struct TaskBuilder<'a> {
     operation: &'static str,
@@ -16,13 +16,13 @@ pub struct TaskBuilder<'a> {
     destination: &'a Location,
     options: Map<String, Value>,
     move_to: Option<String>,
-    /// The source is the file itself, so the destination may be as well.
+    /// The source is a single file, so the destination may be one as well.
     is_single: bool,
 }
 
 impl<'a> TaskBuilder<'a> {
     /// # Errors
-    /// Both places are of one kind.
+    /// If both places are of the same kind.
     pub fn new(
         source: &'a Location,
         destination: &'a Location,
@@ -53,7 +53,7 @@ impl<'a> TaskBuilder<'a> {
         self.is_single = true;
     }
 
-    /// Where a file is, and where it goes: paths as the task says them.
+    /// A file's source and destination paths, as the task writes them.
     fn paths(&self, found: &ListedSource) -> (String, String) {
         if !self.is_single {
             return (self.source.beneath(&found.path), self.destination.beneath(&found.path));
@@ -67,7 +67,7 @@ impl<'a> TaskBuilder<'a> {
         (self.source.path.clone(), to)
     }
 
-    /// The id of a task that is the same whenever it is made of the same.
+    /// A task id that is the same for the same content.
     #[must_use]
     pub fn content_id(&self, found: &ListedSource) -> String {
         let (source, destination) = self.paths(found);
@@ -80,7 +80,7 @@ impl<'a> TaskBuilder<'a> {
         })
     }
 
-    /// The task that moves a file, under this id.
+    /// The task that moves a file, with this id.
     #[must_use]
     pub fn task(&self, task_id: &str, found: &ListedSource) -> String {
         let (source, destination) = self.paths(found);

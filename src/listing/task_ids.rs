@@ -1,38 +1,38 @@
-//! Task ids: random, or of what is moved.
+//! Task ids: random, or derived from the content.
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-/// What a content id is made of. Two tasks with the same are the same thing submitted twice.
+/// The input of a content id. Two tasks with the same input are the same task submitted twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskContent<'a> {
     pub operation: &'a str,
     /// Connection and path.
     pub source: (&'a str, &'a str),
     pub destination: (&'a str, &'a str),
-    /// As far as a listing told.
+    /// If the listing contains it.
     pub size: Option<u64>,
-    /// To the second; only where it is exact, since LIST tells the same time differently after half a year.
+    /// In seconds; only if it is exact, since LIST formats the same time differently after half a year.
     pub modified: Option<Timestamp>,
 }
 
 /// A random UUID (RFC 9562, version 4).
 ///
 /// # Errors
-/// The system has no randomness.
+/// If the system has no randomness.
 pub fn random() -> Result<String, std::io::Error> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(uuid(bytes, 4))
 }
 
-/// The id of what is moved: a UUID (RFC 9562, version 8) of its SHA-256.
+/// The content's id: a UUID (RFC 9562, version 8) of its SHA-256.
 #[must_use]
 pub fn of_content(content: &TaskContent<'_>) -> String {
     let size = content.size.map(|size| size.to_string()).unwrap_or_default();
     let modified = content.modified.map(|at| at.as_second().to_string()).unwrap_or_default();
     sha256_uuid(&[
-        "ftp-pooler submit 1", // scripts rely on the ids
+        "ftp-pooler submit 1", // scripts rely on these ids
         content.operation,
         content.source.0,
         content.source.1,
@@ -48,7 +48,7 @@ pub fn of_content(content: &TaskContent<'_>) -> String {
 pub fn sha256_uuid(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
-        // With its length, so that no two lists of parts are one text.
+        // With its length, so that no two lists of parts give the same bytes.
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
@@ -87,7 +87,7 @@ mod tests {
         for other in [content("/b", Some(1)), content("/a", Some(2)), content("/a", None)] {
             assert_ne!(id, of_content(&other));
         }
-        // A script that runs for years relies on it.
+        // Long-running scripts rely on it.
         assert_eq!(id, "7c8ef98b-679a-8217-b451-b3b0b638ab02");
     }
 

@@ -1,4 +1,4 @@
-//! Lists a source, directory after directory.
+//! Lists a source, directory by directory.
 
 mod server;
 
@@ -19,12 +19,12 @@ use crate::ftp::Session;
 use crate::storage::{LocalEntry, LocalStorage, StorageError};
 use server::WalkFailure;
 
-/// Directories that wait to be listed, at most.
+/// The maximum number of directories still to be listed.
 const MAX_DIRECTORIES: usize = 1_000_000;
-/// How deep directories lie in one another at most: a server may show a circle of symlinks as directories.
+/// The maximum depth of nested directories: a server may show a cycle of symlinks as directories.
 const MAX_DEPTH: usize = 100;
 
-/// Why a source could not be listed to its end.
+/// Why a source could not be listed completely.
 #[derive(Debug, thiserror::Error)]
 pub enum WalkError {
     #[error("{connection}: {error}")]
@@ -48,8 +48,8 @@ impl WalkError {
         }
     }
 
-    /// Whether the source is not there, or not for us: as it was given no task can be made of it. (Else it could
-    /// not be asked.)
+    /// Whether the source does not exist or is not accessible: no task can be created for it as given. (Otherwise it
+    /// could not be determined.)
     #[must_use]
     pub fn is_given_wrongly(&self) -> bool {
         match self {
@@ -69,44 +69,44 @@ impl WalkError {
     }
 }
 
-/// What was seen on the way.
+/// A summary of the walk.
 #[derive(Debug, Default)]
 pub struct WalkSummary {
     pub files: u64,
     pub directories: u64,
-    /// Directories that were not entered, since nobody asked for them.
+    /// Directories that were not entered, since that was not requested.
     pub left_out: u64,
     /// The source is one file.
     pub is_single: bool,
-    /// Entries that no task was made of, and not for the filter.
+    /// Entries for which no task was created, though the filter does not exclude them.
     pub passed: PassedOver,
 }
 
-/// Decides about what is listed, and takes it.
+/// Selects listed files, and receives them.
 pub trait WalkVisitor {
     fn decide(&self, file: &ListedSource) -> Decision;
 
     /// Whether a directory is listed at all.
     fn enters(&self, directory: &str) -> bool;
 
-    /// Takes a file that was chosen; `is_single` where the source is this one file.
+    /// Receives a selected file; `is_single` if the source is this one file.
     ///
     /// # Errors
-    /// It cannot be kept, which ends the listing.
+    /// If it cannot be stored, which ends the listing.
     fn take(&mut self, file: &ListedSource, is_single: bool) -> io::Result<()>;
 
-    /// A directory is about to be asked for: what is listed of it from now on is not older.
+    /// A directory is about to be requested: its listing is not older than this call.
     fn begin_directory(&mut self) {}
 }
 
-/// Where sessions for listings come from.
+/// The source of sessions for listings.
 #[async_trait]
 pub trait ListingSessions: Sync {
     type Session: DerefMut<Target = Session> + Send;
 
     async fn open(&self) -> Result<Self::Session, TryError>;
 
-    /// One that may be used on, or another one: between two directories a session may be needed elsewhere.
+    /// Returns this session or another one to continue with: between two directories a session may be needed elsewhere.
     async fn keep_or_reopen(&self, session: Self::Session) -> Result<Self::Session, TryError> {
         Ok(session)
     }
@@ -114,10 +114,10 @@ pub trait ListingSessions: Sync {
     async fn close(&self, session: Self::Session);
 }
 
-/// Hands every file of `source` that is chosen to `visitor`.
+/// Passes every selected file of `source` to `visitor`.
 ///
 /// # Errors
-/// The source is not there, or could not be listed to its end.
+/// If the source does not exist, or could not be listed completely.
 pub async fn walk<V: WalkVisitor, S: ListingSessions>(
     source: &Location,
     criteria: &FileCriteria,
@@ -144,10 +144,10 @@ pub async fn walk<V: WalkVisitor, S: ListingSessions>(
 struct DirectoryWalk<'a, V> {
     visitor: &'a mut V,
     is_recursive: bool,
-    /// Directories so deep are listed; deeper ones are left out, but for circles.
+    /// Directories up to this depth are listed; deeper ones are skipped, unless they indicate a cycle.
     max_depth: usize,
     seen: WalkSummary,
-    /// Beneath the source, with their depth.
+    /// Paths beneath the source, with their depth.
     waiting: VecDeque<(String, usize)>,
 }
 
@@ -230,7 +230,7 @@ fn name_of(path: &str) -> String {
     path.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-/// The directory that a local path means, relative to `base_path`: found as that of a file in it is.
+/// The directory of a local path, relative to `base_path`: resolved like that of a file in it.
 fn root_of(storage: &LocalStorage, path: &str) -> Result<String, StorageError> {
     let target = storage.resolve(&beneath(path, "x"))?;
     Ok(target.relative().rsplit_once('/').map_or_else(String::new, |(directory, _)| directory.to_owned()))
@@ -274,7 +274,7 @@ mod tests {
         }
     }
 
-    /// What is listed, and how many directories are left out.
+    /// The files listed, and how many directories were skipped.
     async fn listed(is_recursive: bool, max_depth: Option<usize>) -> (Vec<String>, u64) {
         let base = tempfile::tempdir().unwrap();
         for path in ["a", "one/b", "one/two/c", "left/d"] {

@@ -1,4 +1,4 @@
-//! One connection's series, looked up by label once and kept.
+//! One connection's series, looked up by label once and cached.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,19 +10,20 @@ use super::snapshot::{ConnectionTotals, sum};
 use super::{PodSeries, forget};
 use crate::failure::Code;
 
-/// The label under which names are counted that are no connection's.
+/// The label for names that are not a connection's.
 pub const UNKNOWN_CONNECTION: &str = "(unknown)";
 
-/// With more connections than these, their histograms are one, under [`ALL_CONNECTIONS`]: two hundred connections with
-/// histograms of their own would be a page of more than a megabyte.
+/// With more connections than this, they share their histograms, under [`ALL_CONNECTIONS`]: two hundred connections
+/// with separate histograms would be a page of more than a megabyte.
 pub const MAX_OWN_HISTOGRAMS: usize = 40;
-/// The label of the histograms that connections share.
+/// The label of shared histograms.
 const ALL_CONNECTIONS: &str = "(all)";
 
-/// The codes that alerts look for by connection: each counts them from zero, so that the first one is seen as an increase.
+/// The codes for which alerts check each connection: they start at zero, so that the first failure shows as an
+/// increase.
 const CODES_AT_ZERO: [Code; 2] = [Code::AuthFailed, Code::IntegrityMismatch];
 
-/// Names an open set takes before further ones count as unknown.
+/// How many names an open set accepts before further ones count as unknown.
 const MAX_OPEN_SET: usize = 1_000;
 
 /// Why a session was closed (label `reason`).
@@ -56,7 +57,7 @@ impl CloseReason {
 /// All connections' series by name.
 pub(super) struct ConnectionSeriesMap {
     known: RwLock<SeriesSlots>,
-    /// New names that may still be added by their first use.
+    /// How many new names may still be added by their first use.
     open: usize,
     shares_histograms: bool,
 }
@@ -64,12 +65,12 @@ pub(super) struct ConnectionSeriesMap {
 #[derive(Default)]
 struct SeriesSlots {
     by_name: HashMap<String, Arc<ConnectionSeries>>,
-    /// What those that are no more had done.
+    /// The totals of removed connections.
     retired: ConnectionTotals,
 }
 
 impl ConnectionSeriesMap {
-    /// Names are added by [`ConnectionSeriesMap::introduce`] only.
+    /// Names are added only by [`ConnectionSeriesMap::introduce`].
     pub(super) fn closed(connections: usize) -> Self {
         let shares_histograms = connections > MAX_OWN_HISTOGRAMS;
         ConnectionSeriesMap { known: RwLock::default(), open: 0, shares_histograms }
@@ -82,7 +83,7 @@ impl ConnectionSeriesMap {
 
     pub(super) fn introduce(&self, name: &str, series: &PodSeries) -> Arc<ConnectionSeries> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        // Those that are added while the pod runs have histograms of their own while there are few.
+        // Connections added at runtime have separate histograms while there are few.
         let is_shared = self.shares_histograms || known.by_name.len() >= MAX_OWN_HISTOGRAMS;
         let histograms = if is_shared { ALL_CONNECTIONS } else { name };
         let connection = known
@@ -92,10 +93,10 @@ impl ConnectionSeriesMap {
         Arc::clone(connection)
     }
 
-    /// Ends a connection's series, whatever their other labels. What it has done stays in the pod's totals.
+    /// Removes a connection's series, whatever their other labels. Its numbers remain in the pod's totals.
     ///
-    /// All under one lock: neither is it counted twice in between, nor does one of the same name that comes back find
-    /// the old counters.
+    /// All under one lock: neither is it counted twice in between, nor does a connection of the same name that is added
+    /// again find the old counters.
     pub(super) fn forget(&self, name: &str, series: &PodSeries) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(connection) = known.by_name.remove(name) {
@@ -117,7 +118,7 @@ impl ConnectionSeriesMap {
         }
     }
 
-    /// All of them, by name, and what those that are no more had done.
+    /// All connections, by name, and the totals of removed ones.
     pub(super) fn sorted(&self) -> (Vec<Arc<ConnectionSeries>>, ConnectionTotals) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = known.by_name.values().map(Arc::clone).collect();
@@ -131,8 +132,8 @@ pub(super) struct ConnectionSeries {
     pub(super) name: String,
     pub(super) download: DirectionSeries,
     pub(super) upload: DirectionSeries,
-    /// Failures of records whose operation could not be read. Their series begins with the first one, which is hardly ever of
-    /// a connection that is known.
+    /// Failures of records whose operation could not be read. Their series starts with the first one, which hardly ever
+    /// belongs to a known connection.
     pub(super) invalid: AtomicU64,
     pub(super) wait: Histogram,
     pub(super) sessions: SessionSeries,
@@ -169,7 +170,7 @@ impl ConnectionSeries {
         }
     }
 
-    /// Null where the operation is neither `download` nor `upload`.
+    /// `None` if the operation is neither `download` nor `upload`.
     pub(super) fn direction(&self, operation: &str) -> Option<&DirectionSeries> {
         match operation {
             "download" => Some(&self.download),
@@ -179,7 +180,7 @@ impl ConnectionSeries {
     }
 }
 
-/// What a connection did one way.
+/// A connection's series in one direction.
 pub(super) struct DirectionSeries {
     pub(super) completed: IntCounter,
     pub(super) failed: IntCounter,

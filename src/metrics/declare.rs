@@ -1,4 +1,4 @@
-//! How a metric is declared: one line, from which the field, its registration and its help are made.
+//! How a metric is declared: one line, from which the field, its registration and its help are generated.
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -6,11 +6,11 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, Result,
 };
 
-/// A kind of metric that can be made of a declaration.
+/// A kind of metric that can be declared.
 pub(super) trait DeclareMetric: Collector + Clone + 'static {
     fn declare(opts: Opts, labels: &[&str], buckets: &[f64]) -> Result<Self>;
 
-    /// Makes the metric and registers it; an error where name, labels or buckets are no good.
+    /// Creates the metric and registers it; an error if name, labels or buckets are invalid.
     fn register(
         registry: &Registry,
         name: &str,
@@ -49,7 +49,7 @@ declare_kinds! {
     };
 }
 
-/// Declares `Series`: one field a metric, made and registered by `Series::register`.
+/// Declares `Series`: one field per metric, created and registered by `Series::register`.
 macro_rules! declare_metrics {
     ($(
         $(#[doc = $help:literal])+

@@ -1,4 +1,4 @@
-//! Ends the series of a connection or tunnel that was removed.
+//! Removes the series of a removed connection or tunnel.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 
 use super::PodSeries;
 
-/// Ends a connection's series, whatever their other labels.
+/// Removes a connection's series, whatever their other labels.
 pub(super) fn connection(series: &PodSeries, name: &str) {
     for counters in [&series.answered, &series.failures, &series.bytes, &series.retries, &series.deferred] {
         forget(counters, name);
@@ -21,7 +21,7 @@ pub(super) fn connection(series: &PodSeries, name: &str) {
     }
 }
 
-/// Ends a tunnel's series.
+/// Removes a tunnel's series.
 pub(super) fn tunnel(series: &PodSeries, name: &str) {
     for gauges in [&series.tunnel_state, &series.tunnel_up] {
         forget_labelled(gauges, "tunnel", name);
@@ -31,7 +31,7 @@ pub(super) fn tunnel(series: &PodSeries, name: &str) {
     }
 }
 
-/// Ends the series of a feed that another pod lists for now, or none.
+/// Removes the series of a feed that this pod no longer lists.
 pub(super) fn feed(series: &PodSeries, name: &str) {
     for counters in [&series.feed_listings, &series.feed_tasks] {
         forget_labelled(counters, "feed", name);
@@ -52,7 +52,7 @@ fn forget_labelled<B: MetricVecBuilder>(series: &MetricVec<B>, label: &str, valu
             let labels: HashMap<&str, &str> =
                 metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
             if labels.get(label) == Some(&value) {
-                // Gone already: somebody else has removed it.
+                // It was removed concurrently.
                 let _ = series.remove(&labels);
             }
         }

@@ -1,4 +1,4 @@
-//! What the stages tell: one method an event. All are cheap, and none blocks.
+//! What the parts report: one method per event. All are cheap, and none blocks.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ pub enum RebalanceEvent {
     Assigned,
     /// Its transfers may finish.
     Revoked,
-    /// Somebody else may own it already.
+    /// Another pod may own it already.
     Lost,
 }
 
@@ -73,14 +73,14 @@ impl Metrics {
         }
     }
 
-    /// A transfer has waited so long for bytes that may move.
+    /// A transfer has waited this long for its bandwidth limit.
     pub fn throttled(&self, operation: &str, connection: &str, waited: Duration) {
         let name = &self.connection(connection).name;
         let waits = self.inner.series.bandwidth_wait.with_label_values(&[operation, name.as_str()]);
         waits.inc_by(waited.as_secs_f64());
     }
 
-    /// A tunnel is in this state from now on.
+    /// A tunnel has entered this state.
     pub fn tunnel(&self, tunnel: &str, state: &str) {
         let series = &self.inner.series;
         for other in TUNNEL_STATES {
@@ -91,12 +91,12 @@ impl Metrics {
         series.tunnel_connects.with_label_values(&[tunnel]).inc_by(u64::from(is_up));
     }
 
-    /// A tunnel went down, or could not be made.
+    /// A tunnel went down, or could not be created.
     pub fn tunnel_failed(&self, tunnel: &str, class: &str) {
         self.inner.series.tunnel_errors.with_label_values(&[tunnel, class]).inc();
     }
 
-    /// A feed's source was listed, to its end or not.
+    /// A feed's source was listed, completely or not.
     pub fn feed_listed(&self, feed: &str, is_whole: bool) {
         let series = &self.inner.series;
         for (result, count) in [("completed", u64::from(is_whole)), ("failed", u64::from(!is_whole))] {
@@ -112,7 +112,7 @@ impl Metrics {
         self.inner.series.feed_tasks.with_label_values(&[feed]).inc_by(tasks as u64);
     }
 
-    /// What a feed knows of.
+    /// How many files a feed knows.
     pub fn feed_files(&self, feed: &str, known: u64, settling: u64) {
         for (state, count) in [("known", known), ("settling", settling)] {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
@@ -120,18 +120,18 @@ impl Metrics {
         }
     }
 
-    /// This pod lists for the feed no more: its series end.
+    /// This pod no longer lists the feed: its series are removed.
     pub fn forget_feed(&self, feed: &str) {
         forget::feed(&self.inner.series, feed);
     }
 
-    /// A try is made again after an error with this code.
+    /// A try is repeated after an error with this code.
     pub fn retried(&self, connection: &str, code: &str) {
         let connection = self.connection(connection);
         self.inner.series.retries.with_label_values(&[connection.name.as_str(), code_label(code)]).inc();
     }
 
-    /// Sessions that a connection may have now.
+    /// How many sessions a connection may have now.
     pub fn session_limit(&self, connection: &str, limit: usize) {
         self.connection(connection).sessions.limit.set(gauge(limit));
     }
@@ -162,12 +162,12 @@ impl Metrics {
         connection.tasks.in_flight.set(gauge(in_flight));
     }
 
-    /// A connection's circuit breaker now.
+    /// The present state of a connection's circuit breaker.
     pub fn breaker(&self, connection: &str, state: BreakerState) {
         self.connection(connection).breaker.set(state.value());
     }
 
-    /// The breakers of local connections now; one that is not named is closed.
+    /// The present state of local connections' breakers; those not named are closed.
     pub fn local_breakers(&self, tripped: &HashMap<String, BreakerState>) {
         for name in &*self.inner.locals.lock().unwrap_or_else(PoisonError::into_inner) {
             let state = tripped.get(name).map_or(0, |state| state.value());
@@ -187,7 +187,7 @@ impl Metrics {
         self.inner.series.held_bytes.set(gauge(bytes));
     }
 
-    /// From the record's timestamp to the begin of its first try.
+    /// From the record's timestamp to the start of its first try.
     pub fn waited(&self, connection: &str, wait: Duration) {
         self.connection(connection).wait.observe(wait.as_secs_f64());
     }
@@ -197,20 +197,20 @@ impl Metrics {
         self.inner.series.lag.with_label_values(&[topic, &partition.to_string()]).set(records);
     }
 
-    /// The partition left this pod: its series end.
+    /// The partition left this pod: its series are removed.
     pub fn forget_partition(&self, topic: &str, partition: i32) {
         let labels = [topic, &partition.to_string()];
-        // Fails where nothing was ever set: there is nothing to forget then.
+        // Fails if nothing was ever set: there is nothing to remove then.
         let _ = self.inner.series.lag.remove_label_values(&labels);
         let _ = self.inner.series.span.remove_label_values(&labels);
     }
 
-    /// Offsets of a partition from its low-water mark to the newest taken in.
+    /// Offsets of a partition from its low-water mark to the newest consumed record.
     pub fn span(&self, topic: &str, partition: i32, offsets: i64) {
         self.inner.series.span.with_label_values(&[topic, &partition.to_string()]).set(offsets);
     }
 
-    /// Since the oldest record in flight was taken in; zero where none is.
+    /// Age of the oldest record in flight; zero if there is none.
     pub fn oldest(&self, age: Duration) {
         self.inner.series.oldest.set(age.as_secs_f64());
     }
@@ -221,7 +221,7 @@ impl Metrics {
         self.inner.series.rebalanced.with_label_values(&[event.as_str()]).inc_by(partitions);
     }
 
-    /// Assigned partitions of which nothing may be read.
+    /// Assigned partitions whose consumption is halted.
     pub fn halted(&self, partitions: usize) {
         self.inner.series.partitions_halted.set(gauge(partitions));
     }
@@ -244,32 +244,32 @@ impl Metrics {
         series.commit_duration.observe(took.as_secs_f64());
     }
 
-    /// A transaction was aborted: its answers are chosen and sent again. `reason` is a word of the code.
+    /// A transaction was aborted: its answers are selected and sent again. `reason` is a word of the code.
     pub fn aborted(&self, reason: &'static str) {
         self.inner.series.aborted.with_label_values(&[reason]).inc();
     }
 
-    /// The producer failed for good, and a new one is made.
+    /// The producer failed fatally, and is replaced.
     pub fn producer_renewed(&self) {
         self.inner.series.renewals.inc();
     }
 
-    /// The pod's clients are made anew; `reason` is a word of the code, not of a message.
+    /// The pod's clients are recreated; `reason` is a word of the code, not of a message.
     pub fn clients_recreated(&self, reason: &'static str) {
         self.inner.series.clients_recreated.with_label_values(&[reason]).inc();
     }
 
-    /// Another process has taken this pod's identity.
+    /// Another process has fenced this pod.
     pub fn fenced(&self) {
         self.inner.series.fenced.inc();
     }
 
-    /// Kafka said no: `what` is `produce`, `commit`, `consume`, … (a word of the code, not of a message).
+    /// Kafka reported an error: `what` is `produce`, `commit`, `consume`, … (a word of the code, not of a message).
     pub fn kafka_error(&self, what: &'static str) {
         self.inner.series.kafka_errors.with_label_values(&[what]).inc();
     }
 
-    /// The connections' configuration was read again.
+    /// The connections' configuration was reloaded.
     pub fn reloaded(&self, result: ReloadResult) {
         let series = &self.inner.series;
         series.reloads.with_label_values(&[result.as_str()]).inc();
@@ -280,7 +280,7 @@ impl Metrics {
         }
     }
 
-    /// What the health endpoints say now.
+    /// The present state of the health endpoints.
     pub fn health(&self, healthy: bool, ready: bool) {
         self.inner.series.healthy.set(healthy.into());
         self.inner.series.ready.set(ready.into());

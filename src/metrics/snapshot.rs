@@ -1,4 +1,4 @@
-//! The metrics as a page wants them: by connection, summed, in JSON.
+//! The metrics in the page's format: by connection, summed, as JSON.
 
 use std::ops::AddAssign;
 
@@ -10,7 +10,7 @@ use super::Metrics;
 use super::connection::ConnectionSeries;
 use crate::breaker::BreakerState;
 
-/// The pod's figures now.
+/// The pod's present figures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MetricsSnapshot {
     /// Seconds since the epoch.
@@ -24,7 +24,7 @@ pub struct MetricsSnapshot {
     pub committed_answers: u64,
     pub tasks: TaskSnapshot,
     pub sessions: SessionSnapshot,
-    /// Those of connections that are no more included.
+    /// Including those of removed connections.
     pub totals: ConnectionTotals,
     /// By name.
     pub connections: Vec<ConnectionSnapshot>,
@@ -58,7 +58,7 @@ pub struct SessionSnapshot {
     pub connecting: u64,
 }
 
-/// Since the process began.
+/// Since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ConnectionTotals {
     pub completed: u64,
@@ -69,7 +69,7 @@ pub struct ConnectionTotals {
 }
 
 impl Metrics {
-    /// The figures now. Each is read by itself: two of them may be a moment apart.
+    /// The present figures. Each is read separately: two of them may be a moment apart.
     #[must_use]
     pub fn snapshot(&self) -> MetricsSnapshot {
         let series = &self.inner.series;

@@ -1,4 +1,4 @@
-//! What a commit's metadata says: which topic its offset belongs to, and what above it is done.
+//! A commit's metadata: the topic that its offset belongs to, and the completed offsets above it.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{CompletedBitmap, MetadataError};
 
-/// Names the format that has a topic's id; [`CompletedBitmap::encode`]'s own has none.
+/// Marks the format with a topic's id; [`CompletedBitmap::encode`]'s own has none.
 const VERSION: &str = "fp2:";
-/// Between the id and the map: no letter of base64's.
+/// Between the id and the bitmap: not in base64's alphabet.
 const SEPARATOR: char = '.';
 
-/// A topic's id (KIP-516): a topic that is deleted and recreated under the same name has another one, and
-/// its offsets start again. Written as Kafka's own tools write it.
+/// A topic's id (KIP-516): a topic that is deleted and recreated under the same name has another one, and its offsets
+/// start again. Written in the form of Kafka's own tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicId(u128);
 
 impl TopicId {
-    /// Zero is what brokers say that have no ids.
+    /// Zero is sent by brokers that have no ids.
     pub fn new(bits: u128) -> Option<Self> {
         (bits != 0).then_some(TopicId(bits))
     }
@@ -35,10 +35,10 @@ impl fmt::Display for TopicId {
     }
 }
 
-/// A commit's metadata, read.
+/// A commit's decoded metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommitMetadata {
-    /// `None` where nobody knew it, or another tool wrote the commit.
+    /// `None` if it was not known, or another tool wrote the commit.
     pub topic_id: Option<TopicId>,
     pub done: CompletedBitmap,
 }
@@ -52,7 +52,7 @@ impl CommitMetadata {
         }
     }
 
-    /// Reads what [`CommitMetadata::encode`] wrote; empty metadata says nothing.
+    /// Decodes what [`CommitMetadata::encode`] wrote; empty metadata contains nothing.
     pub fn decode(metadata: &[u8]) -> Result<Self, MetadataError> {
         let Some(text) = metadata.strip_prefix(VERSION.as_bytes()) else {
             return Ok(CommitMetadata { topic_id: None, done: CompletedBitmap::decode(metadata)? });

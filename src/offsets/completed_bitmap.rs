@@ -1,4 +1,4 @@
-//! The offsets above a low-water mark that are done, as text for a commit's metadata.
+//! The completed offsets above a low-water mark, as text for a commit's metadata.
 
 use std::collections::BTreeSet;
 
@@ -7,21 +7,21 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::MAX_METADATA;
 
-/// Names the format. A reader that meets another one falls back to the low-water mark alone.
+/// Marks the format. A reader that finds another one falls back to the low-water mark alone.
 const VERSION: &str = "fp1:";
-/// What a map may have of a commit's metadata, beside a topic's id (22 letters, `fp2:` and a dot). Whatever fits is
-/// read, also what spans more than [`MAX_SPAN`](super::MAX_SPAN): a map that is dropped is tasks done twice.
+/// The bitmap's share of a commit's metadata, without a topic's id (22 letters, `fp2:` and a dot). Whatever fits is
+/// read, even if it spans more than [`MAX_SPAN`](super::MAX_SPAN): dropping a bitmap would redo its tasks.
 const MAX_TEXT: usize = MAX_METADATA - 27;
 /// Six bits a letter.
 pub(super) const MAX_BITS: usize = MAX_TEXT * 6;
 
-/// Bit `i` stands for the offset `low + 1 + i`: the low-water mark itself is never done.
+/// Bit `i` stands for the offset `low + 1 + i`: the low-water mark itself is never completed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompletedBitmap {
     bits: Vec<u8>,
 }
 
-/// Metadata that is no map of ours. Safe to ignore: the tasks above the low-water mark are done again.
+/// Metadata that is not one of our bitmaps. Safe to ignore: the tasks above the low-water mark are redone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
     #[error("written by something else, or by a newer version")]
@@ -33,7 +33,7 @@ pub enum MetadataError {
 }
 
 impl CompletedBitmap {
-    /// The map of `done` offsets, all above `low`.
+    /// The bitmap of `done` offsets, all above `low`.
     pub fn new(low: i64, done: impl IntoIterator<Item = i64>) -> Self {
         let mut bits = Vec::new();
         for offset in done {
@@ -49,7 +49,7 @@ impl CompletedBitmap {
         CompletedBitmap { bits }
     }
 
-    /// The done offsets above `low`, in order.
+    /// The completed offsets above `low`, in order.
     pub fn offsets(&self, low: i64) -> BTreeSet<i64> {
         let mut done = BTreeSet::new();
         for (byte, bits) in (0i64..).zip(&self.bits) {
@@ -60,7 +60,7 @@ impl CompletedBitmap {
         done
     }
 
-    /// The commit's metadata; empty where nothing above the low-water mark is done.
+    /// The commit's metadata; empty if nothing above the low-water mark is completed.
     pub fn encode(&self) -> String {
         if self.bits.is_empty() { String::new() } else { format!("{VERSION}{}", self.encode_bits()) }
     }
@@ -69,7 +69,7 @@ impl CompletedBitmap {
         STANDARD_NO_PAD.encode(&self.bits)
     }
 
-    /// Reads what [`CompletedBitmap::encode`] wrote.
+    /// Decodes what [`CompletedBitmap::encode`] wrote.
     pub fn decode(metadata: &[u8]) -> Result<Self, MetadataError> {
         if metadata.is_empty() {
             return Ok(CompletedBitmap::default());

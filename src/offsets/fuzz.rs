@@ -1,12 +1,12 @@
-//! Commits' metadata as nobody would write it. For `make fuzz`, and for the tests, which try its corpus again.
+//! Arbitrary commit metadata. For `make fuzz`, and for the tests, which replay its corpus.
 
 use super::CompletedBitmap;
 use super::completed_bitmap::MAX_BITS;
 
-/// Any metadata is a map of offsets above the low-water mark, which reads back as it was, or no map.
+/// Any metadata is either a bitmap of offsets above the low-water mark, which encodes to the same text, or none.
 ///
 /// # Panics
-/// Where what comes out is neither.
+/// If the result is neither.
 pub fn metadata(text: &[u8]) {
     const LOW: i64 = 41;
     let Ok(map) = CompletedBitmap::decode(text) else { return };

@@ -1,4 +1,4 @@
-//! The thread whose beats keep the leases alive: a process that is suspended does not beat.
+//! The thread whose beats keep the leases alive: a suspended process does not beat.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use super::Offsets;
 
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Starts the thread that beats; it ends soon after the last other handle is gone.
+/// Starts the thread that beats; it ends soon after the last other handle is dropped.
 ///
 /// # Errors
-/// The system gives no thread.
+/// If no thread can be started.
 pub fn run_heartbeat(offsets: &Arc<Offsets>) -> std::io::Result<()> {
     let offsets = Arc::downgrade(offsets);
     let beat = move || {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{CompletedBitmap, MAX_SPAN};
 
-/// What to do with a record that Kafka delivered.
+/// What to do with a record that Kafka has delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetDecision {
     /// It is in flight from now on.
@@ -13,32 +13,32 @@ pub enum OffsetDecision {
     Known,
 }
 
-/// Offsets of one partition under one assignment. An offset is unseen, in flight, or done; those that Kafka
-/// passes over (compaction, transaction markers) count as done.
+/// The offsets of one partition under one assignment. An offset is unseen, in flight, or completed; those that Kafka
+/// skips (compaction, transaction markers) count as completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
-    /// Every offset below this one has been taken in or passed over. `None` until the first record, where
-    /// nothing was ever committed.
+    /// Every offset below this one has been consumed or skipped. `None` until the first record, if nothing was ever
+    /// committed.
     next: Option<i64>,
     in_flight: BTreeSet<i64>,
-    /// Done by an earlier owner, at or above `next`.
+    /// Completed by an earlier owner, at or above `next`.
     completed_by_predecessor: BTreeSet<i64>,
 }
 
 impl Ledger {
-    /// A partition that nobody has committed yet.
+    /// A partition without any commit.
     pub fn fresh() -> Self {
         Ledger { next: None, in_flight: BTreeSet::new(), completed_by_predecessor: BTreeSet::new() }
     }
 
-    /// A partition whose last owner committed this low-water mark and map.
+    /// A partition whose last owner committed this low-water mark and bitmap.
     pub fn resumed(low_water: i64, done: &CompletedBitmap) -> Self {
         let mut ledger = Ledger { completed_by_predecessor: done.offsets(low_water), ..Ledger::fresh() };
         ledger.advance(low_water);
         ledger
     }
 
-    /// Takes in the record at `offset`.
+    /// Adds the record at `offset`.
     pub fn begin(&mut self, offset: i64) -> OffsetDecision {
         if self.next.is_some_and(|next| offset < next) {
             return OffsetDecision::Known;
@@ -53,28 +53,28 @@ impl Ledger {
         OffsetDecision::Begin
     }
 
-    /// The record at `offset` is none of this group's: nobody will finish it.
+    /// The record at `offset` does not belong to this group, which will not process it.
     pub fn skip(&mut self, offset: i64) {
         if self.next.is_none_or(|next| offset >= next) {
             self.advance(offset + 1);
         }
     }
 
-    /// From `from` to before `end` the partition holds no record. Nothing comes of it where more was taken in since
-    /// that was found.
+    /// From `from` to before `end` the partition contains no record. Has no effect if more was consumed since that was
+    /// determined.
     pub fn skip_range(&mut self, from: i64, end: i64) {
         if self.next == Some(from) && end > from {
             self.advance(end);
         }
     }
 
-    /// True where the record at `offset` may be begun: the map reaches it. Looked at for each record, since a single
-    /// one may stand far behind the last (compaction), and what the map cannot hold is never committed.
+    /// Whether the record at `offset` may be started: the bitmap reaches it. Checked for each record, since a single
+    /// one may be far above the last (compaction), and what the bitmap cannot hold is never committed.
     pub fn has_room(&self, offset: i64) -> bool {
         self.in_flight.first().is_none_or(|low| offset - low < MAX_SPAN)
     }
 
-    /// Moves `next`, and on over what an earlier owner has done: the low-water mark is never a done offset.
+    /// Advances `next`, also past what an earlier owner has completed: the low-water mark is never a completed offset.
     fn advance(&mut self, mut next: i64) {
         self.completed_by_predecessor = self.completed_by_predecessor.split_off(&next);
         while self.completed_by_predecessor.remove(&next) {
@@ -85,30 +85,30 @@ impl Ledger {
         debug_assert!(self.is_consistent(), "{self:?}");
     }
 
-    /// What is in flight has been taken in; what a predecessor has completed has not, and the low-water mark, which is
-    /// committed, is no completed offset.
+    /// Every offset in flight has been consumed; those completed by a predecessor have not, and the low-water mark,
+    /// which is committed, is not a completed offset.
     fn is_consistent(&self) -> bool {
         let Some(next) = self.next else { return self.in_flight.is_empty() };
         self.in_flight.last().is_none_or(|last| *last < next)
             && self.completed_by_predecessor.first().is_none_or(|first| *first > next)
     }
 
-    /// The record's answer is on the broker. False where it was not in flight.
+    /// The record's answer is on the broker. Returns false if it was not in flight.
     pub fn finish(&mut self, offset: i64) -> bool {
         self.in_flight.remove(&offset)
     }
 
-    /// The first offset that is not done: where the next owner begins. `None` before the first record.
+    /// The first offset that is not completed: where the next owner starts. `None` before the first record.
     pub fn low_water(&self) -> Option<i64> {
         self.in_flight.first().copied().or(self.next)
     }
 
-    /// The first offset that was not taken in yet: where Kafka is read on. `None` before the first record.
+    /// The first offset that was not consumed yet: where reading continues. `None` before the first record.
     pub fn position(&self) -> Option<i64> {
         self.next
     }
 
-    /// The offsets above the low-water mark that are done.
+    /// The completed offsets above the low-water mark.
     pub fn done_map(&self) -> CompletedBitmap {
         let (Some(low), Some(next)) = (self.low_water(), self.next) else {
             return CompletedBitmap::default();
@@ -117,7 +117,7 @@ impl Ledger {
         CompletedBitmap::new(low, taken_in.chain(self.completed_by_predecessor.iter().copied()))
     }
 
-    /// True while the map may not grow: intake waits until the low-water mark has moved.
+    /// Whether the bitmap must not grow: intake pauses until the low-water mark has moved.
     pub fn is_full(&self) -> bool {
         match (self.low_water(), self.next) {
             (Some(low), Some(next)) => next - low >= MAX_SPAN,
@@ -255,7 +255,7 @@ mod tests {
         assert!(!ledger.is_full());
     }
 
-    /// What a partition's owner does: deliver the next record, finish the n-th in flight, or hand over.
+    /// The operations of a partition's owner: deliver the next record, finish the n-th in flight, or hand over.
     #[derive(Clone, Debug)]
     enum Step {
         Deliver {
@@ -269,7 +269,7 @@ mod tests {
         Finish(usize),
         /// All but the first one in flight.
         FinishMost,
-        /// The log's end holds this many offsets without a record, and that is found out.
+        /// The log's end contains this many offsets without a record, which is detected.
         PassToEnd {
             gap: i64,
         },
@@ -290,15 +290,15 @@ mod tests {
         )
     }
 
-    /// The model: a log of records, and which of them are finished. Across owners each record is begun until it
-    /// is finished, and never again; the low-water mark is the first unfinished one.
+    /// The model: a log of records, and which of them are finished. Across owners each record is started until it is
+    /// finished, and never again; the low-water mark is the first unfinished one.
     struct Model {
         log: Vec<i64>,
         finished: BTreeSet<i64>,
         ledger: Ledger,
         /// Index into `log` of the next record that Kafka delivers.
         cursor: usize,
-        /// The log holds something below this offset, if only markers.
+        /// The log contains something below this offset, if only markers.
         end: i64,
     }
 
@@ -307,7 +307,7 @@ mod tests {
             Model { log: Vec::new(), finished: BTreeSet::new(), ledger: Ledger::fresh(), cursor: 0, end: 0 }
         }
 
-        /// False where intake has stopped.
+        /// False if intake is paused.
         fn deliver(&mut self, gap: i64) -> Result<bool, TestCaseError> {
             if self.ledger.is_full() {
                 return Ok(false);

@@ -1,19 +1,19 @@
-//! Which offsets are in flight and which are done, for each partition this pod owns.
+//! Which offsets are in flight and which are completed, for each partition this pod owns.
 //!
 //! ```text
 //! ledger             one partition's offsets: pure
 //! partitions         the ledgers of all assigned partitions, shared by consume and publish
-//! partition_state    an owned partition at a moment, as the rest of the pod sees it
+//! partition_state    a snapshot of an owned partition, for the rest of the pod
 //! heartbeat          the thread whose beats keep the leases alive
 //! completed_bitmap   the completed offsets above a low-water mark, as text for a commit
 //! commit_metadata    a commit's metadata: the topic's id and that bitmap
 //! committed_offsets  what the group has committed for records of any pod's partitions
-//! fuzz               metadata as nobody would write it, for `make fuzz`
+//! fuzz               arbitrary metadata, for `make fuzz`
 //! ```
 //!
-//! Tasks finish in any order. What is committed is a partition's low-water mark (the first offset that is
-//! not done) and, in the commit's metadata, the [`CompletedBitmap`] of the offsets above it that are, with the
-//! topic's id ([`CommitMetadata`]). Whoever owns the partition next reads both and skips what is done.
+//! Tasks finish in any order. What is committed is a partition's low-water mark (the first offset that is not
+//! completed) and, in the commit's metadata, the [`CompletedBitmap`] of the completed offsets above it, with the
+//! topic's id ([`CommitMetadata`]). The partition's next owner reads both and skips what is completed.
 
 mod commit_metadata;
 mod committed_offsets;
@@ -33,9 +33,9 @@ pub use ledger::{Ledger, OffsetDecision};
 pub use partition_state::PartitionState;
 pub use partitions::{Offsets, Ownership, PartitionCommit, TopicPartition};
 
-/// What Kafka stores with a commit, by default (`offset.metadata.max.bytes`): bytes.
+/// The maximum size in bytes of a commit's metadata in Kafka, by default (`offset.metadata.max.bytes`).
 const MAX_METADATA: usize = 4_096;
 
-/// Intake on a partition stops when its offsets from the low-water mark to the newest taken in span this
-/// many: as a bitmap that is 3,000 bytes of base64, and Kafka's metadata holds 4,096 (with the topic's id).
+/// Intake on a partition pauses when its offsets from the low-water mark to the newest consumed one span this many: as
+/// a bitmap that is 3,000 bytes of base64, and Kafka's metadata has room for 4,096 (with the topic's id).
 pub const MAX_SPAN: i64 = 18_000;

@@ -1,5 +1,5 @@
-//! The ledgers of all partitions that this pod owns, shared by consume (which takes records in) and publish
-//! (which finishes them).
+//! The ledgers of all partitions that this pod owns, shared by consume (which adds records) and publish (which finishes
+//! them).
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -19,7 +19,7 @@ pub struct TopicPartition {
 }
 
 impl TopicPartition {
-    /// The partition that a record stands in.
+    /// The partition of a record.
     pub fn of(origin: &Origin) -> Self {
         TopicPartition { topic: origin.topic.clone(), partition: origin.partition }
     }
@@ -31,23 +31,23 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// Why a partition is this pod's.
+/// Why a partition belongs to this pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
     /// The group has assigned it.
     Assigned,
-    /// It follows a partition of another topic, and the group does not know of it: see [`Offsets::verify`].
+    /// It follows a partition of another topic, and is unknown to the group: see [`Offsets::verify`].
     CoPartitioned,
 }
 
-/// What is committed for one partition.
+/// What should be committed for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionCommit {
     pub at: TopicPartition,
     pub low_water: i64,
     /// The commit's metadata: a [`CommitMetadata`], encoded.
     pub metadata: String,
-    /// The assignment that it was made under.
+    /// The assignment under which it was created.
     epoch: u64,
 }
 
@@ -55,21 +55,21 @@ pub struct PartitionCommit {
 struct Owned {
     lease: Lease,
     ledger: Ledger,
-    /// Of the topic as it was when the partition was assigned.
+    /// The topic's id when the partition was assigned.
     topic_id: Option<TopicId>,
     ownership: Ownership,
-    /// Nothing is taken in, answered or committed until the partition is assigned again.
+    /// Nothing is consumed, answered or committed until the partition is assigned again.
     halted: bool,
-    /// Being handed over: what is in flight may finish, nothing new begins.
+    /// Being handed over: what is in flight may finish, nothing new starts.
     revoking: bool,
     committed: Option<(i64, String)>,
-    /// Settled answers are not yet in a commit.
+    /// Some settled answers are not in a commit yet.
     unsaved: bool,
-    /// The log's end, as Kafka's client has heard last.
+    /// The log end offset that Kafka's client has received last.
     end: Option<i64>,
-    /// Taken in and dropped again without an answer: only while revoking.
+    /// Consumed and dropped without an answer: only while revoking.
     abandoned: usize,
-    /// When each offset was taken in, in their order; those that are done leave once they are the first.
+    /// When each offset was consumed, in order; completed ones are removed from the front.
     taken_in: VecDeque<(i64, Instant)>,
 }
 
@@ -90,8 +90,8 @@ impl Owned {
         }
     }
 
-    /// The commit if `answered` (offsets with their leases' epochs, all of this one) were done; `None` where
-    /// nothing is new.
+    /// The commit that would result if `answered` (offsets with their leases' epochs, all of this one) were completed;
+    /// `None` if nothing would change.
     fn proposal(&self, at: &TopicPartition, answered: &[(i64, u64)]) -> Option<PartitionCommit> {
         if self.halted {
             return None;
@@ -115,14 +115,14 @@ impl Owned {
 struct State {
     epoch: u64,
     owned: HashMap<TopicPartition, Owned>,
-    /// The group's generation for which it is known that nobody else has the partitions that follow.
+    /// The group's generation for which it is known that no other pod has the co-partitioned partitions.
     verified: Option<i32>,
     /// The generation under which the present batch will be committed.
     committing: Option<i32>,
 }
 
 impl State {
-    /// False where a commit for this partition would be fenced by nobody, though another pod may have it by now.
+    /// False if no coordinator would fence a commit for this partition, although another pod may have it by now.
     fn may_commit(&self, owned: &Owned) -> bool {
         owned.ownership == Ownership::Assigned
             || (self.verified.is_some() && self.verified == self.committing)
@@ -134,17 +134,17 @@ impl State {
 pub struct Offsets {
     state: Mutex<State>,
     suspend_detector: Arc<SuspendDetector>,
-    /// The process was suspended, and the group has not been rejoined yet.
+    /// The process was suspended, and has not rejoined the group yet.
     was_suspended: AtomicBool,
 }
 
 impl Offsets {
-    /// Leases end where [`Offsets::beat`] is not called for as long as `suspension`.
+    /// Leases end if [`Offsets::beat`] is not called for `suspension_limit`.
     pub fn new(suspension_limit: Duration) -> Self {
         Offsets { suspend_detector: Arc::new(SuspendDetector::new(suspension_limit)), ..Offsets::default() }
     }
 
-    /// The process runs. Where it had been suspended for too long, all leases end before they can seem live again.
+    /// The process is running. If it was suspended for too long, all leases end before they can seem live again.
     pub fn beat(&self) {
         if let Some(silence) = self.suspend_detector.suspended_for() {
             let seconds = silence.as_secs_f64();
@@ -159,18 +159,18 @@ impl Offsets {
         self.suspend_detector.beat();
     }
 
-    /// True once after each suspension: the group must be rejoined, since the old leases are over even
-    /// where the coordinator has noticed nothing.
+    /// Returns true once after each suspension: the group must be rejoined, since the old leases are over even if the
+    /// coordinator has noticed nothing.
     pub fn take_suspension(&self) -> bool {
         self.was_suspended.swap(false, Ordering::AcqRel)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing below panics while it holds the lock; if it ever did, the ledger is still consistent.
+        // Nothing below panics while holding the lock; even then the ledger would still be consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The group has assigned the partition, of the topic with this id. `committed` is what its last owner left.
+    /// The group has assigned the partition, of the topic with this id. `committed` was left by its last owner.
     pub fn assign(
         &self,
         at: TopicPartition,
@@ -180,25 +180,26 @@ impl Offsets {
         self.assign_as(Ownership::Assigned, at, topic_id, committed);
     }
 
-    /// Under this generation of the group nobody else has the partitions that follow; `None` where that is unknown.
+    /// Under this generation of the group no other pod has the co-partitioned partitions; `None` if that is unknown.
     pub fn verify(&self, generation: Option<i32>) {
         self.lock().verified = generation;
     }
 
-    /// The next batch will be committed under this generation, and fenced by the coordinator where it is over.
+    /// The next batch will be committed under this generation, and fenced by the coordinator if that is over.
     pub fn set_committing(&self, generation: Option<i32>) {
         self.lock().committing = generation;
     }
 
-    /// False where an outcome has to wait: its partition follows another one, and it is not known yet whether it does
-    /// so in the generation under which the next batch will be committed.
+    /// False if an outcome must wait: its partition is co-partitioned, and it is not known yet whether it still belongs
+    /// to this pod in the generation under which the next batch will be committed.
     pub fn may_commit(&self, origin: &Origin) -> bool {
         let state = self.lock();
         state.owned.get(&TopicPartition::of(origin)).is_none_or(|owned| state.may_commit(owned))
     }
 
-    /// The same, however the partition came to this pod. Where it follows one that the group has assigned, the group's
-    /// coordinator does not know of it: it is committed only under a generation that was [verified](Offsets::verify).
+    /// Like [`Offsets::assign`], however the partition came to this pod. If it is co-partitioned with one that the
+    /// group has assigned, the group's coordinator does not know it: it is committed only under a generation that was
+    /// [verified](Offsets::verify).
     pub fn assign_as(
         &self,
         ownership: Ownership,
@@ -233,8 +234,8 @@ impl Offsets {
         }
     }
 
-    /// What is in flight here belongs to no topic any more: the lease ends, nothing is committed. The partition
-    /// stays ours until it is released or assigned again.
+    /// The topic of the records in flight no longer exists: the lease ends, nothing is committed. The partition still
+    /// belongs to this pod until it is released or assigned again.
     pub fn halt(&self, at: &TopicPartition) {
         if let Some(owned) = self.lock().owned.get_mut(at) {
             owned.halted = true;
@@ -242,15 +243,15 @@ impl Offsets {
         }
     }
 
-    /// Takes in the record at `offset`: its lease if it is to be begun, `None` if it is to be skipped
-    /// (answered before, or the partition is not ours or about to leave).
+    /// Adds the record at `offset`: returns its lease if it should be started, `None` if it should be skipped (answered
+    /// before, or the partition does not belong to this pod or is about to leave).
     pub fn begin(&self, at: &TopicPartition, offset: i64) -> Option<Lease> {
         let mut state = self.lock();
         let owned = state.owned.get_mut(at).filter(|owned| !owned.revoking && owned.lease.is_live())?;
         owned.begin(offset)
     }
 
-    /// The record at `offset` is another group's: it holds nothing up. Committed with whatever is next.
+    /// The record at `offset` belongs to another group, and blocks nothing. Committed with the next commit.
     pub fn skip(&self, at: &TopicPartition, offset: i64) {
         let mut state = self.lock();
         if let Some(owned) = state.owned.get_mut(at).filter(|owned| !owned.revoking && owned.lease.is_live())
@@ -259,8 +260,8 @@ impl Offsets {
         }
     }
 
-    /// From `from` to before `end` this topic's partition holds no record, and so nothing to wait for. Committed with
-    /// whatever is next.
+    /// From `from` to before `end` this topic's partition contains no record, and so nothing to wait for. Committed
+    /// with the next commit.
     pub fn skip_range(&self, at: &TopicPartition, topic_id: Option<TopicId>, from: i64, end: i64) {
         let mut state = self.lock();
         let is_same = |owned: &&mut Owned| {
@@ -271,17 +272,17 @@ impl Offsets {
         }
     }
 
-    /// False where the record at `offset` must wait: the map of what is done would not reach it.
+    /// False if the record at `offset` must wait: the bitmap of completed offsets would not reach it.
     pub fn has_room(&self, at: &TopicPartition, offset: i64) -> bool {
         self.lock().owned.get(at).is_none_or(|owned| owned.ledger.has_room(offset))
     }
 
-    /// Records taken in and not yet answered, over all partitions.
+    /// How many records were consumed and not yet answered, over all partitions.
     pub fn in_flight(&self) -> usize {
         self.lock().owned.values().map(|owned| owned.ledger.in_flight()).sum()
     }
 
-    /// True if an outcome under this lease may still be published: its partition is ours under the same
+    /// Whether an outcome under this lease may still be published: its partition belongs to this pod under the same
     /// assignment.
     pub fn is_owned(&self, origin: &Origin, lease: &Lease) -> bool {
         let at = TopicPartition::of(origin);
@@ -289,9 +290,9 @@ impl Offsets {
         self.lock().owned.get(&at).is_some_and(is_same)
     }
 
-    /// What would be committed if `answered` were done, for each partition where that differs from what is
-    /// committed already; `None` if a partition of theirs is not ours any more, or may not be committed now. Changes
-    /// nothing: see [`Offsets::settle`].
+    /// What would be committed if `answered` were completed, for each partition where that differs from what is
+    /// committed already; `None` if one of their partitions no longer belongs to this pod, or may not be committed now.
+    /// Changes nothing: see [`Offsets::settle`].
     pub fn propose<'a>(
         &self,
         answered: impl IntoIterator<Item = (&'a Origin, &'a Lease)>,
@@ -318,8 +319,8 @@ impl Offsets {
         Some(commits)
     }
 
-    /// The answers are on the broker and `commits` were committed. Either may be empty: where answers and
-    /// offsets are not one transaction, an answer is settled even if its commit failed, and saved by the next.
+    /// The answers are on the broker and `commits` were committed. Either may be empty: if answers and offsets are not
+    /// one transaction, an answer is settled even if its commit failed, and saved by the next one.
     pub fn settle<'a>(
         &self,
         answered: impl IntoIterator<Item = (&'a Origin, &'a Lease)>,
@@ -342,7 +343,7 @@ impl Offsets {
         }
     }
 
-    /// The partitions will leave: nothing more begins on them.
+    /// The partitions will leave: nothing more is started on them.
     pub fn start_revoke(&self, leaving: &[TopicPartition]) {
         let mut state = self.lock();
         for at in leaving {
@@ -353,7 +354,7 @@ impl Offsets {
         }
     }
 
-    /// Queued records of leaving partitions were dropped unanswered: nobody waits for them.
+    /// Queued records of leaving partitions were dropped unanswered, and are not waited for.
     pub fn abandon<'a>(&self, dropped: impl IntoIterator<Item = &'a Origin>) {
         let mut state = self.lock();
         for origin in dropped {
@@ -364,7 +365,7 @@ impl Offsets {
         }
     }
 
-    /// True once no answer of these partitions is still to come, and all that came are committed.
+    /// Whether no answer of these partitions is outstanding, and all that were given are committed.
     pub fn is_drained(&self, leaving: &[TopicPartition]) -> bool {
         let state = self.lock();
         let drained = |owned: &Owned| {
@@ -384,14 +385,14 @@ impl Offsets {
         }
     }
 
-    /// Where the partition's log ends now.
+    /// Records the partition's log end offset.
     pub fn note_end(&self, at: &TopicPartition, end: i64) {
         if let Some(owned) = self.lock().owned.get_mut(at) {
             owned.end = Some(end);
         }
     }
 
-    /// Every owned partition, with what the consumer must know of it.
+    /// A snapshot of every owned partition.
     pub fn snapshot(&self) -> Vec<PartitionState> {
         let state = self.lock();
         let describe = |(at, owned): (&TopicPartition, &Owned)| PartitionState {

@@ -1,4 +1,4 @@
-//! From an outcome to the message that is sent, within the size that its topic takes.
+//! Encodes an outcome as the message that is sent, within its topic's size limit.
 
 use std::borrow::Cow;
 
@@ -11,15 +11,15 @@ use crate::failure::{Code, Failure, MAX_MESSAGE_BYTES};
 use crate::record::{Header, RetryState};
 use crate::text::{char_boundary, rfc3339};
 
-/// In this size every required field has room, also with a `task_id` of which each byte takes six as JSON, and of a
-/// failure some of its message and its original.
+/// Every required field fits into this size, even with a `task_id` of which each byte takes six in JSON, and so do a
+/// part of a failure's message and of its original.
 pub const MIN_MESSAGE_BYTES: usize = 4096;
-/// The smallest size that a message can be asked to keep within; a smaller one counts as this. Below
-/// [`MIN_MESSAGE_BYTES`] it is as small as it can be: `task_id` and what is required remain, with an empty message
-/// and a null original, and may be larger than asked for.
+/// The smallest size limit that can be requested; a smaller one counts as this. Below [`MIN_MESSAGE_BYTES`] the message
+/// is as small as possible: `task_id` and the required fields remain, with an empty message and a null original, and it
+/// may be larger than requested.
 pub const LEAST_MESSAGE_BYTES: usize = 256;
 
-/// What an error's message and the original of a failure keep of its room at least, if they need as much.
+/// The space reserved for an error's message and for a failure's original, if they need that much.
 const MIN_ERROR_BYTES: usize = 256;
 const MIN_ORIGINAL_BYTES: usize = 64;
 
@@ -27,31 +27,31 @@ const TRUNCATED: &str = r#","truncated":true"#;
 const NOTES: &str = r#","notes":["#;
 const TASK: &str = r#","task":"#;
 
-/// Which topic a message is for.
+/// The topic that a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AnswerKind {
     Result,
     Failure,
-    /// For the retry topic: the record as it was.
+    /// For the retry topic: the record unchanged.
     Deferral,
 }
 
-/// A message as it is sent; key and headers still stand in the record.
+/// A message to be sent; borrows key and headers from the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<'a> {
     pub kind: AnswerKind,
-    /// The `task_id`, or where there is none the record's own key.
+    /// The `task_id`, or if there is none the record's own key.
     pub key: Option<&'a [u8]>,
-    /// The record's, in its order; our own are left out, or for the retry topic written again.
+    /// The record's, in order; our own are removed, or for the retry topic rewritten.
     pub headers: Vec<Cow<'a, Header>>,
     /// One JSON object.
     pub payload: Vec<u8>,
-    /// Something was left out to keep within the size. The payload says so, too.
+    /// Something was omitted to keep within the size. The payload says so, too.
     pub truncated: bool,
 }
 
 impl Outcome {
-    /// Which topic the answer belongs to.
+    /// The topic that the answer is for.
     pub fn kind(&self) -> AnswerKind {
         match self.verdict {
             Verdict::Completed(_) => AnswerKind::Result,
@@ -61,11 +61,11 @@ impl Outcome {
     }
 
     /// Encodes the answer so that the record has at most `max_bytes` (at least [`MIN_MESSAGE_BYTES`]; as far as
-    /// possible, [`LEAST_MESSAGE_BYTES`]) with its key, headers and Kafka's own overhead: what a topic's
+    /// possible, [`LEAST_MESSAGE_BYTES`]), including its key, headers and Kafka's own overhead: this is what a topic's
     /// `max.message.bytes` limits.
     ///
-    /// To fit, a failure's original is cut first, then its error's message; a result's notes go. Headers go,
-    /// and after them the record's own key, only where they alone leave an answer no room.
+    /// To fit, a failure's original is truncated first, then its error's message; a result's notes are dropped.
+    /// Headers, and after them the record's own key, are dropped only if they alone leave no room for an answer.
     pub fn encode(&self, max_bytes: usize) -> Answer<'_> {
         let max_bytes = max_bytes.max(LEAST_MESSAGE_BYTES);
         match &self.verdict {
@@ -75,7 +75,7 @@ impl Outcome {
         }
     }
 
-    /// The record as it was; a failure where there is no room for it, since a task cannot be cut.
+    /// The record unchanged; a failure if there is no room for it, since a task cannot be truncated.
     fn encode_deferral(&self, state: &RetryState, max_bytes: usize) -> Answer<'_> {
         let payload = self.record.payload.as_deref().unwrap_or_default();
         let envelope = Envelope::of_deferral(&self.record, state.headers(), max_bytes);
@@ -133,7 +133,7 @@ impl Outcome {
         let envelope =
             Envelope::of(self, max_bytes, fixed + TRUNCATED.len() + MIN_ERROR_BYTES + MIN_ORIGINAL_BYTES);
 
-        // The fields are public, so a message may have been put there that `Failure::new` did not see.
+        // The fields are public, so the message may not have been created by `Failure::new`.
         let bound = char_boundary(&failure.message, MAX_MESSAGE_BYTES);
         let mut message = failure.message.get(..bound).unwrap_or_default();
         let mut original = Original::of(self.record.payload.as_deref());
@@ -159,7 +159,7 @@ impl Outcome {
         envelope.answer(AnswerKind::Failure, out, truncated)
     }
 
-    /// A failure's required fields but the original: what stands before the error's message, and what after.
+    /// A failure's required fields except the original: what precedes the error's message, and what follows it.
     fn around_message(&self, failure: &Failure) -> (String, String) {
         let mut before = String::with_capacity(192);
         before.push_str(r#"{"task_id":"#);
@@ -179,11 +179,11 @@ impl Outcome {
     }
 }
 
-/// The first of the notes that fit into `room` as a member `notes`.
+/// The first of the notes, as many as fit into `room` as a member `notes`.
 fn fitting_notes(notes: &[String], room: usize) -> &[String] {
     let mut left = room.saturating_sub(NOTES.len() + 1);
     let fitting = notes.iter().take_while(|note| {
-        // Each with its comma.
+        // Each including its comma.
         left.checked_sub(string_len(note) + 1).map(|rest| left = rest).is_some()
     });
     notes.get(..fitting.count()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What goes around an answer's payload, and what room it leaves.
+//! The key and headers of an answer, and the room they leave for the payload.
 
 use std::borrow::Cow;
 
@@ -16,9 +16,9 @@ const HEADER_OVERHEAD: usize = 10;
 pub(super) struct Envelope<'a> {
     key: Option<&'a [u8]>,
     headers: Vec<Cow<'a, Header>>,
-    /// Bytes that are left for the payload.
+    /// How many bytes are left for the payload.
     pub room: usize,
-    /// Headers or the key had to go.
+    /// Headers or the key had to be dropped.
     pub cut: bool,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Envelope<'a> {
         Answer { kind, key: self.key, headers: self.headers, payload: payload.into_bytes(), truncated }
     }
 
-    /// The bytes of key and headers.
+    /// The size of key and headers in bytes.
     fn len(&self) -> usize {
         let headers = self
             .headers

@@ -1,13 +1,13 @@
-//! Writing JSON to a length known before: a payload of almost a megabyte is written once, never twice.
+//! Writes JSON whose length is computed beforehand: a payload of almost a megabyte is written once, never twice.
 
 use crate::text::char_boundary;
 
-/// Appends `text` as a JSON string, with only the escapes that RFC 8259 section 7 demands.
+/// Appends `text` as a JSON string, with only the escapes that RFC 8259 section 7 requires.
 pub(super) fn push_string(out: &mut String, text: &str) {
     out.push('"');
     let mut written = 0;
     for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| escaped_byte_len(*byte) > 1) {
-        // An escaped byte is ASCII, so both of its sides are boundaries between characters.
+        // An escaped byte is ASCII, so both of its sides are character boundaries.
         out.push_str(text.get(written..at).unwrap_or_default());
         written = at + 1;
         push_escape(out, byte);
@@ -16,13 +16,13 @@ pub(super) fn push_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// The bytes that [`push_string`] appends, quotes included.
+/// How many bytes [`push_string`] appends, including quotes.
 pub(super) fn string_len(text: &str) -> usize {
     2 + text.bytes().map(escaped_byte_len).sum::<usize>()
 }
 
-/// The longest start of `text`, cut between two characters, whose [`string_len`] is `room` at most; the empty
-/// text where there is no room even for that.
+/// The longest prefix of `text`, cut at a character boundary, whose [`string_len`] is at most `room`; the empty text if
+/// there is no room even for that.
 pub(super) fn fitting(text: &str, room: usize) -> &str {
     let mut left = room.saturating_sub(2);
     let end = text

@@ -1,4 +1,4 @@
-//! The contract out: how a task ended, and the message that says so.
+//! The contract for answers: how a task ended, and the message that reports it.
 //!
 //! ```text
 //! encode            from an outcome to the message that is sent, within its topic's size limit
@@ -26,11 +26,11 @@ use crate::admission::Admission;
 use crate::failure::Failure;
 use crate::record::{Record, RetryState};
 
-/// What a transfer that succeeded did.
+/// What a successful transfer did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Completed {
     pub bytes_transferred: u64,
-    /// From the first try's begin to the last one's end.
+    /// From the start of the first try to the end of the last one.
     pub duration: Duration,
     /// Remarks such as `size not verified: the server has no SIZE`; absent from the message when empty.
     pub notes: Vec<String>,
@@ -42,7 +42,7 @@ pub struct Completed {
 pub enum Verdict {
     Completed(Completed),
     Failed(Failure),
-    /// No answer yet: the record goes to the retry topic, with this in headers besides its own.
+    /// No answer yet: the record goes to the retry topic, with this state in headers besides its own.
     Deferred(Box<RetryState>),
 }
 
@@ -52,20 +52,20 @@ impl From<Result<Completed, Failure>> for Verdict {
     }
 }
 
-/// The one answer to one record, or its way to the retry topic, which is as final for this record.
+/// The one answer to one record, or its deferral to the retry topic, which is equally final for this record.
 #[derive(Debug)]
 pub struct Outcome {
     pub record: Box<Record>,
-    /// As far as it could be read; a failure carries null otherwise. At most
-    /// [`MAX_TASK_ID_BYTES`](crate::task::MAX_TASK_ID_BYTES), which decoding sees to.
+    /// If it could be read; otherwise a failure has null. At most
+    /// [`MAX_TASK_ID_BYTES`](crate::task::MAX_TASK_ID_BYTES), which decoding ensures.
     pub task_id: Option<String>,
-    /// Tries begun, 0 if none.
+    /// How many tries were started, 0 if none.
     pub attempts: u32,
     pub at: Timestamp,
     pub verdict: Verdict,
 }
 
-/// An outcome on its way to publication. The admission goes with it, so that a task counts as held until its answer is
+/// An outcome on its way to publication. It includes the admission, so that a task counts as held until its answer is
 /// committed.
 #[derive(Debug)]
 pub struct AdmittedOutcome {

@@ -1,4 +1,4 @@
-//! The original in a failure: what the record held, as faithfully as JSON can say it.
+//! The original in a failure: the record's content, as faithfully as JSON permits.
 
 use base64::engine::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,15 +6,15 @@ use serde_json::value::RawValue;
 
 use super::json::{self, push_string, string_len};
 
-/// An object nested deeper than this is carried as text: many JSON parsers give up at 128 levels, and one level
-/// is the failure itself.
+/// An object nested deeper than this is included as text: many JSON parsers give up at 128 levels, and one level is the
+/// failure itself.
 pub const MAX_EMBEDDED_DEPTH: usize = 100;
 
 const RAW: &str = r#"{"raw":"#;
 const RAW_BASE64: &str = r#"{"raw_base64":"#;
 const NULL: &str = "null";
 
-/// The value of a failure's `task`, not yet written.
+/// The value of a failure's `task`, before it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Original<'a> {
     /// A tombstone: `null`.
@@ -28,7 +28,7 @@ pub(super) enum Original<'a> {
 }
 
 impl<'a> Original<'a> {
-    /// Looks at a record's payload.
+    /// Classifies a record's payload.
     pub fn of(payload: Option<&'a [u8]>) -> Self {
         let Some(bytes) = payload else { return Original::Null };
         let Ok(text) = std::str::from_utf8(bytes) else { return Original::Bytes(bytes) };
@@ -40,7 +40,7 @@ impl<'a> Original<'a> {
         }
     }
 
-    /// The bytes that [`push_to`](Self::push_to) appends.
+    /// How many bytes [`push_to`](Self::push_to) appends.
     pub fn len(self) -> usize {
         match self {
             Original::Null => NULL.len(),
@@ -68,7 +68,7 @@ impl<'a> Original<'a> {
         }
     }
 
-    /// As much of it as fits into `room` bytes; an object becomes text, as a part of one is none.
+    /// As much of it as fits into `room` bytes; an object becomes text, since a part of one is not an object.
     pub fn fitting(self, room: usize) -> Original<'a> {
         if self.len() <= room {
             return self;
@@ -87,7 +87,7 @@ impl<'a> Original<'a> {
     }
 }
 
-/// How deep objects and arrays lie in one another in a valid JSON text.
+/// The nesting depth of objects and arrays in a valid JSON text.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
     for byte in json.bytes() {

@@ -1,4 +1,4 @@
-//! What a result tells of a transfer beside the contract's fixed fields.
+//! A result's details of a transfer beyond the contract's fixed fields.
 
 use jiff::Timestamp;
 
@@ -6,38 +6,38 @@ use super::json::push_string;
 use crate::digest::FileHash;
 use crate::text::rfc3339;
 
-/// Bytes that the details of a result have at most; where there are more, they are left out.
+/// The maximum size of a result's details in bytes; larger ones are omitted.
 pub(super) const MAX_DETAILS_BYTES: usize = 2048;
 
-/// Each is absent from the message where it is empty.
+/// Each is absent from the message if it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransferDetails {
-    /// Which file it was.
+    /// Which file was transferred.
     pub file: Option<Box<MovedFile>>,
     /// The FTP connection's name.
     pub connection: String,
-    /// Of the whole file, computed on its way.
+    /// Hashes of the whole file, computed during the transfer.
     pub hashes: Vec<FileHash>,
     /// What the file was compared by: `size`, or the name of a hash.
     pub verified_by: Option<&'static str>,
-    /// When the source was last changed, as far as that was asked.
+    /// When the source was last changed, if that was asked.
     pub source_mtime: Option<Timestamp>,
-    /// Bytes of earlier tries that were not transferred again.
+    /// How many bytes of earlier tries were not transferred again.
     pub resumed_from: Option<u64>,
-    /// The outcome of a download's source, where the task asked for more than to keep it.
+    /// What happened to a download's source, if the task asked for more than keeping it.
     pub after: Option<SourceFate>,
-    /// Commands beyond RFC 959 that the transfer made use of.
+    /// Commands beyond RFC 959 that the transfer used.
     pub features: Vec<&'static str>,
 }
 
-/// Where a file came from and where it went: `CONNECTION:PATH`.
+/// A file's source and destination: `CONNECTION:PATH`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MovedFile {
     pub source: String,
     pub destination: String,
 }
 
-/// The outcome of a download's source.
+/// What happened to a download's source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceFate {
     Deleted,
@@ -58,7 +58,8 @@ impl SourceFate {
 }
 
 impl TransferDetails {
-    /// Which file it was, as members of an object, each behind a comma. Not bound by [`MAX_DETAILS_BYTES`]: paths are long.
+    /// The file's paths as members of an object, each after a comma. Not limited by [`MAX_DETAILS_BYTES`]: paths are
+    /// long.
     pub(super) fn file_members(&self) -> String {
         let mut out = String::new();
         let Some(MovedFile { source, destination }) = self.file.as_deref() else { return out };
@@ -69,7 +70,7 @@ impl TransferDetails {
         out
     }
 
-    /// The others, as members of an object, each behind a comma.
+    /// The other details, as members of an object, each after a comma.
     pub(super) fn members(&self, bytes: u64) -> String {
         let mut out = format!(r#","size":{bytes}"#);
         let mut text = |name: &str, value: Option<&str>| {

@@ -1,4 +1,4 @@
-//! What a pod says about itself: a JSON value under `pod/<group>/<pod>`.
+//! What a pod announces about itself: a JSON value under `pod/<group>/<pod>`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use crate::text::shorten;
 
 /// How often each pod announces itself.
 pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(5);
-/// Connections that an announcement has at most: those that are broken first, then those in use.
+/// The maximum number of connections in an announcement: unavailable ones first, then those in use.
 pub const MAX_ANNOUNCED_CONNECTIONS: usize = 500;
-/// Open batches that an announcement has at most: the newest.
+/// The maximum number of open batches in an announcement: the newest.
 pub const MAX_ANNOUNCED_BATCHES: usize = 200;
-/// Feeds that an announcement has at most.
+/// The maximum number of feeds in an announcement.
 pub const MAX_ANNOUNCED_FEEDS: usize = 200;
-/// Tunnels that an announcement has at most.
+/// The maximum number of tunnels in an announcement.
 pub const MAX_ANNOUNCED_TUNNELS: usize = 100;
-/// Reasons why a pod is not well.
+/// The maximum number of reasons why a pod is not healthy.
 const MAX_REASONS: usize = 3;
-/// Bytes of a name, and of a reason.
+/// The maximum length of a name, and of a reason.
 const MAX_TEXT_BYTES: usize = 300;
 const KEY: &str = "pod/";
 
-/// A pod, as it announces itself. A field that is missing has its default: pods of two versions understand each other.
+/// A pod's announcement. A missing field has its default, so that pods of two versions understand each other.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(clippy::struct_excessive_bools, reason = "they are independent, and each is a field of the record")]
@@ -34,13 +34,13 @@ pub struct PodAnnouncement {
     pub group: String,
     pub pod: String,
     pub version: String,
-    /// `host:port` of its page and API; empty if it does not know.
+    /// `host:port` of its page and API; empty if it is not known.
     pub api: String,
     /// Seconds since the epoch.
     pub started_at: i64,
-    /// When this was said, by the pod's clock: milliseconds since the epoch.
+    /// When this was sent, by the pod's clock: milliseconds since the epoch.
     pub at_ms: i64,
-    /// Its last announcement: it stops.
+    /// Its last announcement: it is stopping.
     pub leaves: bool,
     pub healthy: bool,
     pub ready: bool,
@@ -50,17 +50,18 @@ pub struct PodAnnouncement {
     #[serde(flatten)]
     pub figures: PodFigures,
     pub rates: AnnouncedRates,
-    /// Failures that it has answered since it started, and how many of the pool's failures were sent again and came to it.
+    /// Failures that it has answered since it started, and how many of the pool's failures were sent again and arrived
+    /// here.
     pub failures: AnnouncedFailures,
-    /// Its answers since it started to tasks of batches that are open.
+    /// Its answers since it started to tasks of open batches.
     pub batches: BTreeMap<String, BatchAnswers>,
-    /// The feeds that it lists for.
+    /// The feeds that it lists.
     pub feeds: Vec<FeedStatus>,
-    /// Those that are in use, shared or not up.
+    /// Connections that are in use, shared or not up.
     pub connections: BTreeMap<String, AnnouncedConnection>,
 }
 
-/// What a pod has now.
+/// A pod's present load.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PodFigures {
@@ -78,7 +79,7 @@ pub struct PodFigures {
     pub tunnels: BTreeMap<String, String>,
 }
 
-/// A second's worth, since the announcement before.
+/// Rates per second, since the previous announcement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AnnouncedRates {
@@ -88,7 +89,7 @@ pub struct AnnouncedRates {
     pub uploaded_bytes: f64,
 }
 
-/// What a pod knows of failures that somebody has to see to. Cancelled tasks do not count.
+/// A pod's failures that need attention. Cancelled tasks do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AnnouncedFailures {
@@ -130,13 +131,13 @@ impl PodAnnouncement {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Whether a record of the coordination topic is an announcement, or takes one back.
+    /// Whether a record of the coordination topic is an announcement, or deletes one.
     #[must_use]
     pub fn is_key(key: &[u8]) -> bool {
         key.starts_with(KEY.as_bytes())
     }
 
-    /// `None` if it is none of ours.
+    /// `None` if it is not one of ours.
     #[must_use]
     pub fn decode(value: &[u8]) -> Option<PodAnnouncement> {
         let mut said: PodAnnouncement = serde_json::from_slice(value).ok()?;
@@ -175,13 +176,13 @@ impl PodAnnouncement {
 }
 
 impl AnnouncedConnection {
-    /// Sessions in whatever state.
+    /// Sessions in any state.
     #[must_use]
     pub fn open_sessions(&self) -> u64 {
         self.sessions.idle + self.sessions.busy + self.sessions.connecting
     }
 
-    /// How far it is from working: 0 up, 1 trying, 2 down.
+    /// Its severity: 0 up, 1 trying, 2 down.
     #[must_use]
     pub fn severity(&self) -> u8 {
         match self.breaker.as_str() {
@@ -191,7 +192,7 @@ impl AnnouncedConnection {
         }
     }
 
-    /// Whether somebody who looks at the pool would miss it.
+    /// Whether it is relevant for an overview of the pool.
     #[must_use]
     pub fn is_worth_announcing(&self) -> bool {
         let TaskSnapshot { waiting, delayed, in_flight } = self.tasks;
@@ -202,7 +203,7 @@ impl AnnouncedConnection {
     }
 }
 
-/// A link is made of it: a host (`[…]` around an IPv6 address) and a port, and nothing else.
+/// A link is built from it: a host (`[…]` around an IPv6 address) and a port, and nothing else.
 fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));

@@ -1,4 +1,4 @@
-//! All pods as they were announced. Pure: time is an argument.
+//! All pods, as announced. Pure: time is an argument.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,21 +10,21 @@ use super::pool_snapshot::{
 };
 use crate::batch::BatchAnswers;
 
-/// A pod that has announced nothing for so long is gone: three announcements did not come, and some time for Kafka.
+/// A pod that has announced nothing for this long is gone: three announcements are missing, plus some time for Kafka.
 const GONE_AFTER: Duration = Duration::from_secs(4 * ANNOUNCE_EVERY.as_secs());
-/// A pod that is gone is shown for so long, and is forgotten then.
+/// A pod that is gone is shown for this long, and then forgotten.
 const GONE_SHOWN: Duration = Duration::from_secs(3_600);
-/// The same for one that has said that it stops.
+/// The same for one that has announced that it stops.
 const STOPPED_SHOWN: Duration = Duration::from_secs(600);
-/// Pods that are remembered.
+/// The maximum number of pods that are remembered.
 const MAX_PODS: usize = 1_000;
 
-/// How old a record is that has just been read.
+/// The age of a record that has just been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordAge {
     /// It was appended just now.
     New,
-    /// It stood there before; now it is so late, in milliseconds since the epoch.
+    /// It was written earlier; the time is now this, in milliseconds since the epoch.
     Replayed { now_ms: i64 },
 }
 
@@ -32,7 +32,7 @@ pub enum RecordAge {
 #[derive(Clone, Debug)]
 pub struct PoolBoard {
     group: Arc<str>,
-    /// The pod that looks; empty for one that is not of the pool.
+    /// The local pod; empty for an observer that is not part of the pool.
     me: Arc<str>,
     shared: Arc<Mutex<BoardPods>>,
 }
@@ -63,7 +63,7 @@ impl KnownPod {
         self.age(now) >= if self.said.leaves { STOPPED_SHOWN } else { GONE_SHOWN }
     }
 
-    /// `is_reading`: what the others announce is read here.
+    /// `is_reading`: the others' announcements are being read.
     fn presence(&self, is_reading: bool, now: Instant) -> PodPresence {
         match &self.said {
             said if said.leaves => PodPresence::Stopped,
@@ -84,7 +84,7 @@ impl PoolBoard {
         PoolBoard { group: group.into(), me: me.into(), shared: Arc::default() }
     }
 
-    /// Takes a record of the coordination topic; those of other kinds and other groups are passed over.
+    /// Applies a record of the coordination topic; those of other kinds and other groups are ignored.
     pub fn take(&self, key: &[u8], value: Option<&[u8]>, age: RecordAge, now: Instant) {
         if !PodAnnouncement::is_key(key) {
             return;
@@ -114,7 +114,7 @@ impl PoolBoard {
         self.board().unavailable = why;
     }
 
-    /// What this pod says of itself now: it is shown at once, whether Kafka is there or not.
+    /// This pod's own announcement: shown at once, whether Kafka is reachable or not.
     #[must_use]
     pub fn snapshot(&self, own: Option<PodAnnouncement>, now: Instant) -> PoolSnapshot {
         let board = self.board();
@@ -149,8 +149,8 @@ impl PoolBoard {
         }
     }
 
-    /// How the tasks of open batches were answered by the other pods since they started, those that are gone included; and
-    /// when the one of them started that did so last, in seconds since the epoch.
+    /// The answers to tasks of open batches by the other pods since they started, including pods that are gone; and the
+    /// latest start time of those pods, in seconds since the epoch.
     #[must_use]
     pub fn batch_answers(&self) -> (BTreeMap<String, BatchAnswers>, i64) {
         let board = self.board();
@@ -164,7 +164,7 @@ impl PoolBoard {
         (answers, latest_start)
     }
 
-    /// The keys of pods that are gone for good. One pod alone is to delete them: the first of those that live, if that is
+    /// The keys of pods that are gone for good. Only one pod should delete them: the first of the live ones, if that is
     /// this one.
     #[must_use]
     pub fn to_delete(&self, now: Instant) -> Vec<String> {
@@ -182,7 +182,7 @@ impl PoolBoard {
     }
 }
 
-/// `pod-10` comes after `pod-9`.
+/// Sorts `pod-10` after `pod-9`.
 fn natural(name: &str) -> (String, u64, String) {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let number = name.get(stem.len()..).and_then(|digits| digits.parse().ok()).unwrap_or(0);

@@ -1,12 +1,13 @@
-//! What pods tell each other about themselves, so that any pod's page, and `ftp-pooler watch`, show the whole pool.
+//! What pods announce to each other about themselves, so that any pod's page, and `ftp-pooler watch`, show the whole
+//! pool.
 //!
 //! ```text
-//! announcement   what a pod says about itself: a record of the coordination topic
-//! board          all pods as they were announced, and which of them are gone: pure
-//! pool_snapshot  the board as the page and the API show it
+//! announcement   what a pod announces about itself: a record of the coordination topic
+//! board          all pods as announced, and which of them are gone: pure
+//! pool_snapshot  the board in the form of the page and the API
 //! ```
 //!
-//! Nothing depends on it but what people see: docs/design/coordination.md.
+//! It is for display only: docs/design/coordination.md.
 
 mod announcement;
 mod board;

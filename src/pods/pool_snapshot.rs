@@ -1,4 +1,4 @@
-//! The pool as the page and the API show it.
+//! The pool in the form of the page and the API.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use super::announcement::{AnnouncedRates, PodAnnouncement, PodFigures};
 use crate::feeds::FeedStatus;
 use crate::metrics::{SessionSnapshot, TaskSnapshot};
 
-/// How a pod is, as far as the others know.
+/// A pod's state, as far as the others know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PodPresence {
     Up,
-    /// It takes no tasks, and says why.
+    /// It accepts no tasks, and reports why.
     NotReady,
     /// One of its loops is silent.
     Stuck,
     Draining,
-    /// It has said that it stops.
+    /// It has announced that it stops.
     Stopped,
-    /// It has said nothing for 20 s.
+    /// It has announced nothing for 20 s.
     Gone,
-    /// Nobody's announcements are read here: Kafka is away.
+    /// No announcements are being read: Kafka is unavailable.
     Unknown,
 }
 
 impl PodPresence {
-    /// Those that need somebody come first.
+    /// Those that need attention come first.
     pub(super) const fn rank(self) -> u8 {
         match self {
             PodPresence::Gone => 0,
@@ -40,12 +40,12 @@ impl PodPresence {
         }
     }
 
-    /// Whether what the pod has said last still holds.
+    /// Whether the pod's last announcement is still valid.
     pub(super) const fn is_counted(self) -> bool {
         !matches!(self, PodPresence::Gone | PodPresence::Stopped)
     }
 
-    /// In words, for people.
+    /// In words, for display.
     #[must_use]
     pub const fn as_words(self) -> &'static str {
         match self {
@@ -60,31 +60,31 @@ impl PodPresence {
     }
 }
 
-/// All pods, and what they do together.
+/// All pods, and their combined state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PoolSnapshot {
-    /// Why the other pods are not known, or not known any more.
+    /// Why the other pods are not known (any more).
     pub unavailable: Option<String>,
     /// Those in trouble first, then by name.
     pub pods: Vec<PodSummary>,
     pub open_failures: OpenFailures,
-    /// Over all pods that live, by name.
+    /// Over all live pods, by name.
     #[serde(skip)]
     pub feeds: Vec<FeedStatus>,
-    /// Those that some pod uses, shares or cannot reach, by name; over all pods that live.
+    /// Connections that some pod uses, shares or cannot reach, by name; over all live pods.
     pub connections: Vec<PooledConnection>,
 }
 
-/// Failures that were not sent again since, over all pods; counted since they started.
+/// Failures that were not sent again, over all pods; counted since they started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct OpenFailures {
-    /// Seconds since the epoch: when the pod started that has run for the longest.
+    /// Seconds since the epoch: the earliest start of a pod.
     pub since: i64,
     /// Answered since then; cancelled tasks do not count.
     pub answered: u64,
     /// Of those, or of earlier ones, sent again (`ftp-pooler failures retry`).
     pub sent_again: u64,
-    /// What is left.
+    /// The remaining ones.
     pub open: u64,
 }
 
@@ -105,12 +105,12 @@ impl OpenFailures {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PodSummary {
     pub pod: String,
-    /// The one that was asked.
+    /// The pod that answers the request.
     pub is_this_pod: bool,
     pub state: PodPresence,
-    /// Since its last announcement.
+    /// Seconds since its last announcement.
     pub heard_seconds_ago: u64,
-    /// Of its page and API: `10.0.0.7:8080`; null if it does not know.
+    /// The address of its page and API: `10.0.0.7:8080`; null if it is not known.
     pub api: Option<String>,
     pub version: String,
     /// Seconds since the epoch.
@@ -142,31 +142,31 @@ impl PodSummary {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PooledConnection {
     pub name: String,
-    /// The worst of all pods: `closed`, `half-open` or `open`.
+    /// The worst state in any pod: `closed`, `half-open` or `open`.
     pub breaker: &'static str,
-    /// Pods in which it is not closed.
+    /// How many pods have it in another state than closed.
     pub pods_down: u64,
     pub tasks: TaskSnapshot,
     pub sessions: SessionSnapshot,
     pub tasks_per_second: f64,
-    /// The lowest that a pod has.
+    /// The lowest value of any pod.
     pub max_sessions_total: Option<usize>,
-    /// Of that total, what all pods together are granted now.
+    /// How many of that total are granted to all pods together now.
     pub granted: Option<usize>,
-    /// Where there is a total: who has the sessions.
+    /// The pods that have the sessions, if there is a total.
     pub holders: Vec<SessionHolder>,
 }
 
-/// A pod's part of a connection's sessions.
+/// A pod's share of a connection's sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionHolder {
     pub pod: String,
     pub granted: usize,
-    /// Open ones, in whatever state.
+    /// Open sessions, in any state.
     pub sessions: u64,
 }
 
-/// By name; of one that has moved from pod to pod, what was listed last.
+/// By name; of a feed that has moved between pods, the latest listing.
 pub(super) fn all_feeds(pods: &[&PodAnnouncement]) -> Vec<FeedStatus> {
     let mut feeds: BTreeMap<&str, &FeedStatus> = BTreeMap::new();
     for feed in pods.iter().flat_map(|pod| &pod.feeds) {

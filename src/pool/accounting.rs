@@ -17,7 +17,7 @@ mod account; // one connection's share
 mod connections; // added, changed and removed
 mod grants; // of a total over all pods
 mod limit;
-mod listings; // have no task, and make workers make way // what the server allows: lowered, raised again
+mod listings; // have no task; workers yield to them // what the server allows: lowered, raised again
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -98,8 +98,8 @@ impl SessionAccounting {
         }
     }
 
-    /// Adds a waiter, with its `earlier` id if it had one; `None` if the accounting is closed or
-    /// the connection unknown.
+    /// Adds a waiter, with its `earlier` id if it had one; `None` if the accounting is closed or the connection
+    /// unknown.
     pub fn wait(&mut self, connection: &str, earlier: Option<WaiterId>) -> Option<WaiterId> {
         if self.closed {
             return None;
@@ -111,7 +111,7 @@ impl SessionAccounting {
         Some(waiter)
     }
 
-    /// Removes the waiter; has no effect if it has been served.
+    /// Removes the waiter; has no effect if it was already served.
     pub fn cancel_wait(&mut self, connection: &str, waiter: WaiterId) {
         let Some(account) = self.connections.get_mut(connection) else { return };
         self.waiters -= usize::from(account.waiting.remove(&waiter));
@@ -157,7 +157,7 @@ impl SessionAccounting {
         None
     }
 
-    /// The session is going to be closed. It is not available any more, but counts until its socket is closed.
+    /// The session is about to be closed. It is no longer available, but counts until its socket is closed.
     pub fn begin_closing(&mut self, session: SessionId) {
         let Some(&(_, state)) = self.sessions.get(&session) else { return };
         self.transition(session, state, SessionState::Closing);
@@ -175,9 +175,9 @@ impl SessionAccounting {
         self.serve_waiters();
     }
 
-    /// Whether the holder must give its session up, `held` after it got it, and why: a waiter of another
-    /// connection would have fewer sessions, or its own connection is over its limit or has been reconfigured. If
-    /// so, the session counts as closing already, so that no two holders make room for one waiter.
+    /// Whether the holder must release its session, which it has `held` for this long, and why: a waiter of another
+    /// connection would have fewer sessions, or its own connection is over its limit or has been reconfigured. If so,
+    /// the session already counts as closing, so that no two holders make room for one waiter.
     pub fn must_yield(&mut self, session: SessionId, held: Duration) -> Option<CloseReason> {
         let Some((name, SessionState::Busy)) = self.sessions.get(&session) else { return None };
         let name = Arc::clone(name);
@@ -192,7 +192,8 @@ impl SessionAccounting {
         Some(reason)
     }
 
-    /// Whether a session of this connection, held for long, would have to be given up now to a waiter of another one.
+    /// Whether a session of this connection that is held for long would now have to be released for a waiter of another
+    /// one.
     pub fn is_claimed_from(&self, connection: &str) -> bool {
         self.must_yield_to_waiter(connection, QUANTUM)
     }
@@ -206,7 +207,7 @@ impl SessionAccounting {
         }
     }
 
-    /// Sessions the connection may have now; 0 if it is unknown.
+    /// How many sessions the connection may have now; 0 if it is unknown.
     pub fn limit(&self, connection: &str) -> usize {
         self.connections
             .get(connection)
@@ -214,7 +215,7 @@ impl SessionAccounting {
             .map_or(0, |account| account.limit)
     }
 
-    /// What each connection may have now, by its limit and what it is granted.
+    /// What each connection may have now, by its limit and its grant.
     pub fn limits(&self) -> impl Iterator<Item = (&str, usize)> {
         self.connections.iter().map(|(name, account)| (&**name, account.allowed()))
     }
@@ -223,12 +224,12 @@ impl SessionAccounting {
         self.connections.get(connection).map(ConnectionAccount::counts).unwrap_or_default()
     }
 
-    /// Open sessions of the pod, in whatever state.
+    /// How many sessions the pod has open, in whatever state.
     pub fn open(&self) -> usize {
         self.sessions.len()
     }
 
-    /// Opens no more sessions, closes the idle ones and forgets the waiters.
+    /// Opens no more sessions, closes the idle ones and removes the waiters.
     pub fn close(&mut self) {
         self.closed = true;
         self.waiters = 0;
@@ -242,7 +243,7 @@ impl SessionAccounting {
         }
     }
 
-    /// The actions that calls since the last time have asked for, in order.
+    /// The actions that calls since the last time have requested, in order.
     pub fn take_actions(&mut self) -> Vec<AccountingAction> {
         debug_assert!(self.is_consistent(), "{self:?}");
         std::mem::take(&mut self.actions)
@@ -289,7 +290,7 @@ impl SessionAccounting {
         self.actions.push(AccountingAction::MayConnect { waiter, connection: Arc::clone(name), session });
     }
 
-    /// Every closing session, whatever the reason, makes room for one waiter.
+    /// Every closing session makes room for one waiter, whatever the reason.
     fn evict_for_waiters(&mut self) {
         if self.open() < self.cap {
             return;
@@ -351,7 +352,7 @@ impl SessionAccounting {
         true
     }
 
-    /// The counters agree with the sessions that they count, and no pod has more sessions than its cap.
+    /// The counters match the sessions that they count, and no pod has more sessions than its cap.
     fn is_consistent(&self) -> bool {
         let in_state = |state| self.sessions.values().filter(|(_, known)| *known == state).count();
         let accounts = || self.connections.values();

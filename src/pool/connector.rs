@@ -9,7 +9,7 @@ use crate::failure::{Failure, Remedy, TryError};
 use crate::ftp;
 use crate::tunnel::Tunnels;
 
-/// Opens and closes sessions. The pool knows sessions only through this, so tests need no server.
+/// Opens and closes sessions. The pool knows sessions only through this trait, so tests need no server.
 pub trait SessionConnector: Send + Sync + 'static {
     type Session: Send + 'static;
 
@@ -24,13 +24,13 @@ pub trait SessionConnector: Send + Sync + 'static {
         server_profile: &Arc<Self::ServerProfile>,
     ) -> impl Future<Output = Result<Self::Session, TryError>> + Send;
 
-    /// A session of this connection has failed: why its server cannot be reached at all, where that is known for sure.
-    /// Within seconds.
+    /// Called when a session of this connection has failed: returns why its server cannot be reached at all, if that is
+    /// certain. Takes seconds at most.
     fn route_lost(&self, _: &FtpConnection) -> impl Future<Output = Option<Failure>> + Send {
         std::future::ready(None)
     }
 
-    /// False once an exchange was left unfinished: the session must be closed. No round trip.
+    /// False if an exchange was left unfinished: the session must be closed. No round trip.
     fn is_usable(&self, session: &Self::Session) -> bool;
 
     /// False if the server has ended an idle session. No round trip.
@@ -46,7 +46,7 @@ pub trait SessionConnector: Send + Sync + 'static {
 /// Sessions on real servers.
 #[derive(Clone, Debug, Default)]
 pub struct FtpConnector {
-    /// Those that connections name in `via`.
+    /// The tunnels that connections name in `via`.
     pub tunnels: Option<Arc<dyn Tunnels>>,
 }
 

@@ -15,13 +15,13 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FakeLogin {
     Accept,
-    /// It accepts and never speaks.
+    /// The server accepts the connection and never replies.
     Hang,
     Refuse(TryError),
     Panic,
 }
 
-/// All servers there are, one for each connection.
+/// All servers, one for each connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeServers {
     state: Arc<Mutex<FakeState>>,
@@ -55,7 +55,7 @@ impl FakeServers {
         self.state.lock().unwrap().goodbye = goodbye;
     }
 
-    /// The server says 421 to all sessions that are open now.
+    /// The server sends 421 to all sessions that are open now.
     pub fn end_all(&self, connection: &str) {
         self.server(connection, |server| {
             server.alive.iter().for_each(|alive| alive.store(false, Ordering::SeqCst));
@@ -78,7 +78,7 @@ impl FakeServers {
         self.server(connection, |server| server.peak)
     }
 
-    /// Sockets open at once, of all connections.
+    /// The peak of simultaneously open sockets, over all connections.
     pub fn pod_peak(&self) -> usize {
         self.state.lock().unwrap().peak
     }
@@ -116,11 +116,11 @@ impl Drop for FakeSocket {
 
 #[derive(Debug)]
 pub(crate) struct FakeSession {
-    /// The how-many-eth login of its connection this was, from 1.
+    /// The ordinal number of this login on its connection, from 1.
     pub number: usize,
     pub sound: bool,
     pub expired: bool,
-    /// Whom it was logged in as.
+    /// The user that it was logged in as.
     pub user: String,
     /// The numbers of all sessions that were opened with the same settings.
     pub server_profile: Arc<Mutex<Vec<usize>>>,

@@ -14,8 +14,8 @@ use super::manager::{PooledSession, SessionManager};
 use super::shared_accounting::SharedAccounting;
 use crate::metrics::CloseReason;
 
-/// A logged-in session in use by one worker. When dropped, it returns to its pool if it is sound and wanted;
-/// otherwise it is closed, and counts until its socket is closed.
+/// A logged-in session in use by one worker. When dropped, it returns to its pool if it is usable and needed; otherwise
+/// it is closed, and counts until its socket is closed.
 pub struct LeasedSession<C: SessionConnector> {
     object: Option<Object<SessionManager<C>>>,
     connector: Arc<C>,
@@ -39,15 +39,15 @@ impl<C: SessionConnector> LeasedSession<C> {
         }
     }
 
-    /// Whether it may carry another command: no exchange was left unfinished, and it is not too old.
+    /// Whether it may send another command: no exchange was left unfinished, and it is not too old.
     #[must_use]
     pub fn is_reusable(&self) -> bool {
         self.close_reason.is_none() && self.connector.is_usable(self) && !self.connector.is_expired(self)
     }
 
-    /// Whether the session must be given up now, between two files: another connection waits for capacity and
-    /// has fewer sessions, the server accepts no more of them, or its connection has been reconfigured. If so,
-    /// its place is promised to the waiter: drop it at once.
+    /// Whether the session must be released now, between two files: another connection waits for capacity and has fewer
+    /// sessions, the server accepts no more of them, or its connection has been reconfigured. If so, its slot is
+    /// promised to the waiter: drop it at once.
     pub fn must_yield(&mut self) -> bool {
         let held = self.since.elapsed();
         let reason =
@@ -57,27 +57,27 @@ impl<C: SessionConnector> LeasedSession<C> {
         reason.is_some()
     }
 
-    /// Whether a listing has waited for a session of this connection for so long that a worker should return its own.
+    /// Whether a listing has waited so long for a session of this connection that a worker should release its own.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         let connection = self.pooled().permit().connection();
         self.accounting.read(|accounting| accounting.is_awaited(connection, Instant::now()))
     }
 
-    /// Whether its connection has been reconfigured or removed: what happens on it says nothing of the present
+    /// Whether its connection has been reconfigured or removed: what happens on it says nothing about the present
     /// settings.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         self.pooled().version().is_outdated()
     }
 
-    /// Cancelled when the session must be closed without delay, whatever it does.
+    /// Cancelled when the session must be closed without delay, whatever it is doing.
     #[must_use]
     pub fn interrupted(&self) -> CancellationToken {
         self.pooled().permit().interrupted().clone()
     }
 
-    /// Closes the session, even if it seems sound.
+    /// Closes the session, even if it seems usable.
     pub fn throw_away(mut self) {
         self.close_reason = Some(CloseReason::Uncertain);
     }
@@ -93,7 +93,7 @@ impl<C: SessionConnector> LeasedSession<C> {
         self.object()
     }
 
-    /// Returns a sound session to its pool; otherwise says why it must be closed.
+    /// Returns a usable session to its pool; otherwise says why it must be closed.
     fn return_to_pool(&mut self) -> Option<CloseReason> {
         if self.close_reason.is_some() {
             return self.close_reason;

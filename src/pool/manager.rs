@@ -15,11 +15,11 @@ use crate::config::FtpConnection;
 use crate::failure::{Remedy, TryError};
 use crate::metrics::{CloseReason, Metrics};
 
-/// Closing a session takes this long at most; its permit is given back then at the latest.
+/// Closing a session takes at most this long; its permit is released then at the latest.
 pub(super) const CLOSE_BOUND: Duration = Duration::from_secs(5);
 
 tokio::task_local! {
-    /// The permit for the session that [`SessionManager::create`] is about to open. deadpool knows nothing of
+    /// The permit for the session that [`SessionManager::create`] is about to open. deadpool knows nothing about
     /// permits, and calls `create` from within the `get` that this is set for.
     pub(super) static PERMIT: Cell<Option<SessionPermit>>;
 }
@@ -47,12 +47,13 @@ impl<C: SessionConnector> SessionManager<C> {
         }
     }
 
-    /// What sessions are opened with now.
+    /// The current settings for opening sessions.
     pub fn settings(&self) -> Arc<SessionSettings<C::ServerProfile>> {
         Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sessions are opened with these from now on, and know nothing that earlier ones have learned of the server.
+    /// Sessions are opened with these settings from now on, and start without what earlier ones have learned about the
+    /// server.
     pub fn replace(&self, connection: Arc<FtpConnection>) {
         let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         settings.version().mark_outdated();
@@ -60,7 +61,7 @@ impl<C: SessionConnector> SessionManager<C> {
     }
 }
 
-/// Why there is no session.
+/// Why no session was created.
 #[derive(Debug)]
 pub(super) enum CreateError {
     /// No session is idle, and this `get` has no permit to open one.
@@ -121,7 +122,7 @@ impl<C: SessionConnector> managed::Manager for SessionManager<C> {
     }
 }
 
-/// A session as deadpool keeps it. When dropped, it is closed in a task of its own, within a bounded time.
+/// A session as stored by deadpool. When dropped, it is closed in a task of its own, within a bounded time.
 pub(super) struct PooledSession<C: SessionConnector> {
     open: Option<OpenSession<C::Session>>,
     version: SettingsVersion,

@@ -1,4 +1,4 @@
-//! Logged-in sessions, by connection: never more of them than allowed, and none whose state is in doubt.
+//! Logged-in sessions, by connection: never more of them than allowed, and none whose protocol state is unknown.
 //!
 //! ```text
 //! connector          how a session is opened, checked and closed: the seam to `ftp`
@@ -6,18 +6,18 @@
 //! accounting         who may open a session, who waits, which idle session makes room: pure
 //!   account          one connection's sessions, waiters and limits
 //!   connections      connections that are added, reconfigured and removed
-//!   grants           what this pod may have of a total over all pods, as `coordination::session_caps` sets it
-//!   listings           listings of whole directories, which wait beside the workers
+//!   grants           this pod's share of a total over all pods, as `coordination::session_caps` sets it
+//!   listings           listings of whole directories, which wait alongside the workers
 //!   limit            how many sessions a server accepts: lowered, raised again
 //! shared_accounting  the accounting behind its lock: grants, permits, evictions
 //! manager            what deadpool needs: opens, and checks an idle session before it is reused
 //! leased             a session in use, which is closed here if it cannot be reused
 //! ```
 //!
-//! [`SessionPool::reserve`] gives a session that is warm, or the permission to open one. The idle sessions of
-//! a connection are kept in a deadpool pool; who may open one, who waits and whose idle session makes room
-//! is decided by `accounting`, which counts every session until its socket is closed.
-//! A session in use is discarded in one place, the `drop` of [`LeasedSession`]; idle ones are closed by `manager` and by evictions.
+//! [`SessionPool::reserve`] returns an idle session, or the permission to open one. The idle sessions of a connection
+//! are stored in a deadpool pool; who may open one, who waits and whose idle session makes room is decided by
+//! `accounting`, which counts every session until its socket is closed. A session in use is discarded in one place, the
+//! `drop` of [`LeasedSession`]; idle ones are closed by `manager` and by evictions.
 
 mod accounting;
 mod connector;
@@ -52,7 +52,7 @@ use crate::config::{self, FtpConnection};
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::metrics::{CloseReason, Metrics};
 
-/// How often idle sessions are looked through for those past their time.
+/// How often idle sessions are checked for those past their idle time.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The pod's sessions. Cheap to clone.
@@ -60,12 +60,12 @@ pub struct SessionPool<C: SessionConnector = FtpConnector> {
     shared: Arc<PoolInner<C>>,
 }
 
-/// What [`SessionPool::reserve`] found.
+/// The result of [`SessionPool::reserve`].
 #[derive(Debug)]
 pub enum Reservation<C: SessionConnector> {
     /// A session that was idle.
     Idle(LeasedSession<C>),
-    /// Room for a new one.
+    /// Permission to open a new one.
     MayOpen(OpenPermit<C>),
 }
 
@@ -112,18 +112,18 @@ impl<C: SessionConnector> SessionPool<C> {
     }
 
     /// Reconfigures a connection: its sessions are opened with these settings from now on. Existing idle sessions are
-    /// closed now, busy ones when they come back.
+    /// closed now, busy ones when they are returned.
     pub fn replace(&self, connection: Arc<FtpConnection>) {
         let Some(pool) = self.shared.connection_pool(&connection.name) else { return };
         self.set_limits(&connection);
-        // The settings first: what the accounting permits afterwards is opened with them.
+        // The settings first: sessions that the accounting permits afterwards are opened with them.
         pool.idle.manager().replace(connection);
         self.shared
             .accounting
             .update(&pool.name, |accounting| accounting.replace(&pool.name, Instant::now()));
     }
 
-    /// Applies the connection's `max_sessions` and `idle_timeout`; its sessions stay.
+    /// Applies the connection's `max_sessions` and `idle_timeout`; its sessions remain open.
     pub fn set_limits(&self, connection: &FtpConnection) {
         let idle_timeout = match connection.idle_timeout {
             Some(Duration::ZERO) => Some(Duration::MAX),
@@ -148,7 +148,7 @@ impl<C: SessionConnector> SessionPool<C> {
         self.shared.accounting.update(connection, |accounting| accounting.set_grant(connection, grant));
     }
 
-    /// Has the connection's sessions closed without delay, whatever they do.
+    /// Makes the connection's sessions close without delay, whatever they are doing.
     pub fn interrupt(&self, connection: &str) {
         self.shared.accounting.update(connection, |accounting| accounting.interrupt(connection));
     }
@@ -165,7 +165,7 @@ impl<C: SessionConnector> SessionPool<C> {
         self.shared.accounting.read(|accounting| accounting.grant(connection))
     }
 
-    /// Removes a connection. Its idle sessions are closed now, busy ones when they come back.
+    /// Removes a connection. Its idle sessions are closed now, busy ones when they are returned.
     pub fn remove(&self, connection: &str) {
         let pool = self.shared.connections.write().unwrap_or_else(PoisonError::into_inner).remove(connection);
         let Some(pool) = pool else { return };
@@ -203,8 +203,8 @@ impl<C: SessionConnector> SessionPool<C> {
         }
     }
 
-    /// [`SessionPool::reserve`] for a listing, which has no task: tasks go first, for 10 s; then one of the connection's
-    /// workers makes way between two files.
+    /// [`SessionPool::reserve`] for a listing, which has no task: tasks take precedence for 10 s; after that one of the
+    /// connection's workers yields between two files.
     pub async fn reserve_for_listing(&self, connection: &str) -> Result<Reservation<C>, ReserveError> {
         let since = Instant::now();
         self.shared.accounting.update(connection, |accounting| accounting.listing_waits(connection, since));
@@ -212,21 +212,22 @@ impl<C: SessionConnector> SessionPool<C> {
         self.reserve(connection).await
     }
 
-    /// A session of this connection has failed: why its server cannot be reached at all, where that is known for sure.
+    /// Called when a session of this connection has failed: returns why its server cannot be reached at all, if that is
+    /// certain.
     pub async fn route_lost(&self, connection: &str) -> Option<Failure> {
         let pool = self.shared.connection_pool(connection)?;
         let settings = pool.idle.manager().settings();
         self.shared.connector.route_lost(settings.connection()).await
     }
 
-    /// Sessions that the connection may have now: its `max_sessions`, or fewer if the server has refused some.
+    /// How many sessions the connection may have now: its `max_sessions`, or fewer if the server has refused some.
     #[must_use]
     pub fn limit(&self, connection: &str) -> usize {
         self.shared.accounting.read(|accounting| accounting.limit(connection))
     }
 
     /// The server accepts no more sessions, or transfers, than the connection has now. (A refused login lowers the
-    /// limit by itself.)
+    /// limit automatically.)
     pub fn lower_limit(&self, connection: &str) {
         self.shared.accounting.lower_limit(connection);
     }
@@ -243,8 +244,8 @@ impl<C: SessionConnector> SessionPool<C> {
         self.shared.accounting.open()
     }
 
-    /// Closes the idle sessions, waits for all that are closing or in use, for `bound` at most, and
-    /// says how many are left. From now on nothing can be reserved, and what comes back is closed.
+    /// Closes the idle sessions, waits at most `bound` for all that are closing or in use, and returns how many are
+    /// left. From now on nothing can be reserved, and returned sessions are closed.
     pub async fn shutdown(&self, bound: Duration) -> usize {
         self.shared.accounting.close();
         let _ = timeout(bound, self.shared.accounting.wait_until_empty()).await;
@@ -252,7 +253,7 @@ impl<C: SessionConnector> SessionPool<C> {
     }
 }
 
-/// A listing that waits; however its wait ends, nobody makes way for it any more.
+/// A waiting listing; when its wait ends for any reason, workers no longer yield to it.
 struct ListingWait<'a> {
     accounting: &'a Arc<SharedAccounting>,
     connection: &'a str,
@@ -292,14 +293,14 @@ impl<C: SessionConnector> OpenPermit<C> {
         self.pool.idle.manager().settings().version().clone()
     }
 
-    /// Cancelled when the session must not be opened any more.
+    /// Cancelled when the session must no longer be opened.
     #[must_use]
     pub fn interrupted(&self) -> CancellationToken {
         self.permit.interrupted().clone()
     }
 
-    /// Connects and logs in; or takes a session that has become idle meanwhile. Cancel-safe: when dropped, the socket
-    /// is closed and the permission given back.
+    /// Connects and logs in, or takes a session that has become idle meanwhile. Cancel-safe: when dropped, the socket
+    /// is closed and the permission released.
     ///
     /// # Errors
     /// See [`SessionConnector::open`].
@@ -350,8 +351,8 @@ impl<C: SessionConnector> PoolInner<C> {
     }
 }
 
-/// The newest idle session is used first, so that the oldest can go. No timeouts: the session's own
-/// deadlines end every wait. Its size does not limit anything (the accounting does), and is never less than the cap.
+/// The newest idle session is used first, so that the oldest can expire. No timeouts: the session's own deadlines end
+/// every wait. Its size does not limit anything (the accounting does), and is never less than the cap.
 fn idle_sessions<C: SessionConnector>(manager: SessionManager<C>) -> managed::Pool<SessionManager<C>> {
     let max_size = manager.settings().connection().max_sessions.max(1);
     let builder = managed::Pool::builder(manager).max_size(max_size).queue_mode(QueueMode::Lifo);

@@ -37,14 +37,13 @@ impl<K> SessionSettings<K> {
     }
 }
 
-/// Whether settings are still those of their connection. Cheap to ask; the accounting knows the same of each
+/// Whether settings are still those of their connection. Cheap to check; the accounting knows the same about each
 /// session, so that it keeps none that is outdated.
 #[derive(Clone, Debug, Default)]
 pub struct SettingsVersion(Arc<AtomicBool>);
 
 impl SettingsVersion {
-    /// Whether the connection has been reconfigured or removed: what happens with these settings says nothing about
-    /// it.
+    /// Whether the connection has been reconfigured or removed: what happens with these settings says nothing about it.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -37,12 +37,12 @@ type GrantSender = oneshot::Sender<WaiterGrant>;
 struct AccountingState {
     accounting: SessionAccounting,
     waiters: HashMap<WaiterId, GrantSender>,
-    /// Cancelled where a session must be closed whatever it does.
+    /// Cancelled when a session must be closed whatever it is doing.
     interruptions: HashMap<SessionId, CancellationToken>,
 }
 
 impl SharedAccounting {
-    /// With the receiver of the sessions that must be closed.
+    /// Also returns the receiver of the sessions that must be closed.
     pub fn new(
         accounting: SessionAccounting,
         metrics: Metrics,
@@ -57,8 +57,8 @@ impl SharedAccounting {
         (Arc::new(SharedAccounting { state, evictions, emptied: Notify::new(), metrics, handle }), evicted)
     }
 
-    /// Waits for an idle session or for permission to open one, in the position of `earlier` if there is one;
-    /// `None` once the pool is closed. Cancel-safe.
+    /// Waits for an idle session or for permission to open one, in the position of `earlier` if there is one; `None`
+    /// once the pool is closed. Cancel-safe.
     pub async fn wait(
         self: &Arc<Self>,
         connection: &Arc<str>,
@@ -75,8 +75,8 @@ impl SharedAccounting {
         receiver.await.ok()
     }
 
-    /// Makes a session idle: `put_back` runs if it may be kept, under the lock, so that no waiter is granted an
-    /// idle session that is not back yet. Otherwise returns why it must be closed.
+    /// Makes a session idle: `put_back` runs if it may be kept, under the lock, so that no waiter is granted an idle
+    /// session that has not been returned yet. Otherwise returns why it must be closed.
     pub fn make_idle(
         self: &Arc<Self>,
         held: (&Arc<str>, SessionId),
@@ -101,7 +101,7 @@ impl SharedAccounting {
         drop(waiters); // which ends their waits
     }
 
-    /// Closes what has been idle too long, and raises lowered limits.
+    /// Closes sessions that have been idle too long, and raises lowered limits.
     pub fn tick(self: &Arc<Self>, session_timeout: Duration) {
         let now = Instant::now();
         self.with_lock(|state| {
@@ -179,7 +179,7 @@ impl SharedAccounting {
         drop(state);
         interrupted.iter().for_each(CancellationToken::cancel);
         for (waiter, grant) in grants {
-            // A waiter that was cancelled in between drops its grant, which gives it back.
+            // A waiter that was cancelled in between drops its grant, which returns it.
             drop(waiter.map(|waiter| waiter.send(grant)));
         }
         result
@@ -224,7 +224,7 @@ impl fmt::Debug for SharedAccounting {
     }
 }
 
-/// What a waiter gets.
+/// What a waiter is granted.
 #[derive(Debug)]
 pub(super) enum WaiterGrant {
     Idle(IdleHold),
@@ -291,7 +291,7 @@ impl Drop for SessionPermit {
     }
 }
 
-/// A waiter waits no more when this is dropped.
+/// Cancels the wait when it is dropped.
 struct WaiterGuard<'a> {
     accounting: &'a Arc<SharedAccounting>,
     connection: &'a Arc<str>,

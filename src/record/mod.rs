@@ -1,4 +1,4 @@
-//! A record of the input topic or the retry topic, free of any Kafka client's types.
+//! A record of the input topic or the retry topic, independent of any Kafka client's types.
 //!
 //! ```text
 //! retry_state  how long and why a deferred task has waited: a field here, headers of its record in the retry topic
@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use crate::lease::Lease;
 
-/// Says which failures a record sends again: `topic/partition/offset`, several with commas. A pod counts them, and leaves the
-/// header out of answers.
+/// Names the failures that a record sends again: `topic/partition/offset`, separated by commas. A pod counts them, and
+/// removes the header from answers.
 pub const RETRY_OF: &str = "ftp-pooler-retry-of";
 
 pub use retry_state::{OWN_HEADER_PREFIX, RetryState, remove_own};
 
-/// Where a record stands in Kafka. Two records are never at the same origin.
+/// A record's position in Kafka. No two records have the same origin.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
     pub topic: Arc<str>,
@@ -38,26 +38,25 @@ pub struct Header {
     pub value: Option<Vec<u8>>,
 }
 
-/// A record as it was read: what an answer must carry back, and the lease under which it may be answered.
+/// A record as consumed: what an answer must include, and the lease under which it may be answered.
 #[derive(Debug)]
 pub struct Record {
     pub origin: Origin,
     pub key: Option<Vec<u8>>,
-    /// In the record's order; an answer carries them unchanged.
+    /// In the record's order; an answer includes them unchanged.
     pub headers: Vec<Header>,
     /// `None` is a tombstone.
     pub payload: Option<Vec<u8>>,
     /// The record's own time, milliseconds since the epoch.
     pub timestamp_ms: Option<i64>,
-    /// Its task's deferral so far, if the record comes from the retry topic.
+    /// The deferral state of its task, if the record comes from the retry topic.
     pub retry: Option<Box<RetryState>>,
-    /// Ends when the partition is taken from this pod; an outcome under an ended lease is dropped.
+    /// Ends when the partition leaves this pod; an outcome under an ended lease is dropped.
     pub lease: Lease,
 }
 
 impl Record {
-    /// Where the task's first record stands, with that record's time: another one's than this where the task
-    /// was deferred.
+    /// The origin of the task's first record, with that record's time: another one than this if the task was deferred.
     pub fn first(&self) -> (Origin, Option<i64>) {
         match &self.retry {
             Some(retry) => (retry.origin.clone(), retry.origin_ms),

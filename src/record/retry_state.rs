@@ -1,4 +1,4 @@
-//! What a record of the retry topic says of its task, in headers of our own.
+//! The state of a deferred task, in our own headers of its record in the retry topic.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Header, Origin};
 
-/// Headers that begin like this are the retry topic's, and stay within the pooler.
+/// Headers with this prefix belong to the retry topic, and stay within the pooler.
 pub const OWN_HEADER_PREFIX: &str = "ftp-pooler-";
 
 const GROUP: &str = "ftp-pooler-group";
@@ -22,15 +22,15 @@ const BEGUN: &str = "ftp-pooler-begun";
 pub struct RetryState {
     /// The consumer group that deferred the task: several may share a retry topic.
     pub group: Arc<str>,
-    /// The task is not taken in before this.
+    /// The task is not processed before this.
     pub not_before: Timestamp,
-    /// Tries begun so far.
+    /// How many tries were started so far.
     pub attempts: u32,
-    /// Where the task's first record stands: what its files are named after, and marked with.
+    /// The origin of the task's first record, which its files' names and marks refer to.
     pub origin: Origin,
     /// That record's own time, milliseconds since the epoch.
     pub origin_ms: Option<i64>,
-    /// When it was deferred for the first time.
+    /// When it was first deferred.
     pub since: Timestamp,
     /// When its first try began.
     pub begun: Option<Timestamp>,
@@ -51,7 +51,7 @@ impl RetryState {
         headers
     }
 
-    /// Reads a record's headers; `None` where they are not what [`RetryState::headers`] writes.
+    /// Parses a record's headers; `None` if they are not in the form that [`RetryState::headers`] writes.
     pub fn read(headers: &[Header]) -> Option<RetryState> {
         Some(RetryState {
             group: text(headers, GROUP)?.into(),
@@ -65,7 +65,7 @@ impl RetryState {
     }
 }
 
-/// Removes our own headers: on any topic but the retry topic a producer has made them up.
+/// Removes our own headers: on any topic but the retry topic they were forged by a producer.
 pub fn remove_own(headers: &mut Vec<Header>) {
     headers.retain(|header| !header.key.starts_with(OWN_HEADER_PREFIX));
 }
@@ -74,7 +74,7 @@ fn header(key: &str, value: String) -> Header {
     Header { key: key.to_owned(), value: Some(value.into_bytes()) }
 }
 
-/// The last one counts, as Kafka's own clients have it.
+/// The last header counts, as in Kafka's own clients.
 fn text<'a>(headers: &'a [Header], key: &str) -> Option<&'a str> {
     let header = headers.iter().rev().find(|header| header.key == key)?;
     std::str::from_utf8(header.value.as_deref()?).ok()
@@ -84,7 +84,7 @@ fn time(headers: &[Header], key: &str) -> Option<Timestamp> {
     Timestamp::from_millisecond(text(headers, key)?.parse().ok()?).ok()
 }
 
-/// A topic's name holds no slash.
+/// A topic's name contains no slash.
 fn origin(text: &str) -> Option<Origin> {
     let mut parts = text.splitn(3, '/');
     let topic = parts.next().filter(|topic| !topic.is_empty())?.into();

@@ -1,4 +1,4 @@
-//! The API's answers, as JSON. `openapi.json` describes them; `tests/sidecar.rs` holds both together.
+//! The API's answers, as JSON. `openapi.json` describes them; `tests/sidecar.rs` verifies that they agree.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use crate::metrics::{ConnectionSnapshot, ConnectionTotals, MetricsSnapshot, Sess
 use crate::pods::PoolSnapshot;
 use crate::text::rfc3339;
 
-/// The pod now. Names are part of the API: fields are added, never renamed.
+/// The pod's present state. Names are part of the API: fields are added, never renamed.
 #[derive(Debug, Serialize)]
 pub(super) struct StatusAnswer {
     version: &'static str,
@@ -35,15 +35,15 @@ pub(super) struct StatusAnswer {
     figures: MetricsSnapshot,
 }
 
-/// What came of reading the configuration's files the last time.
+/// The result of the last reload.
 #[derive(Debug, Serialize)]
 struct ReloadAnswer {
     /// `applied`, `unchanged` or `refused`.
     result: &'static str,
     at: String,
-    /// Of a refusal: every mistake, a line each.
+    /// If refused: every error, one per line.
     reason: Option<String>,
-    /// When what holds now was read.
+    /// When the configuration in force was read.
     in_force_since: String,
 }
 
@@ -78,7 +78,7 @@ impl StatusAnswer {
     }
 }
 
-/// A connection as it is configured, and its figures.
+/// A connection's configuration, and its figures.
 #[derive(Debug, Serialize)]
 pub(super) struct ConnectionAnswer {
     #[serde(flatten)]
@@ -89,7 +89,7 @@ pub(super) struct ConnectionAnswer {
 }
 
 impl ConnectionAnswer {
-    /// `figures` are by name. A connection that is new has none yet; one that is gone is not shown.
+    /// `figures` are by name. A new connection has none yet; a removed one is not shown.
     pub(super) fn all(insight: &dyn PodInsight, figures: &[ConnectionSnapshot]) -> Vec<ConnectionAnswer> {
         let with_figures = |state: ConnectionState| {
             let found = figures.binary_search_by(|figures| figures.name.cmp(&state.name));
@@ -107,7 +107,7 @@ pub(super) struct ConnectionsAnswer {
     pub connections: Vec<ConnectionAnswer>,
 }
 
-/// All pods, as this one knows them.
+/// All pods that this one knows.
 #[derive(Debug, Serialize)]
 pub(super) struct PoolAnswer {
     now: String,
@@ -176,13 +176,13 @@ pub(super) struct ConfigAnswer {
     pub yaml: String,
 }
 
-/// What was wrong with a request.
+/// The error in a request.
 #[derive(Debug, Serialize)]
 pub(super) struct ErrorAnswer {
     pub error: String,
 }
 
-/// All that the page shows, but for the last hour and the configuration.
+/// Everything that the page shows, except the last hour and the configuration.
 #[derive(Debug, Serialize)]
 pub(super) struct SnapshotEvent {
     pub status: StatusAnswer,

@@ -1,4 +1,4 @@
-//! What is beneath `/api/v1/`.
+//! Everything beneath `/api/v1/`.
 
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -17,7 +17,7 @@ use super::pod_view::PodView;
 use super::query;
 use crate::insight::OpenBatches;
 
-/// What all of this is, for programs.
+/// The API's description, for programs.
 const OPENAPI: &str = include_str!("openapi.json");
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -90,13 +90,13 @@ async fn show_config(State(view): State<PodView>) -> Json<ConfigAnswer> {
     Json(ConfigAnswer { yaml: view.insight.config() })
 }
 
-/// A stream that ends before its connection has to.
+/// A stream that ends before its connection must.
 async fn show_events(
     State(view): State<PodView>,
     Extension(StreamDeadline(end)): Extension<StreamDeadline>,
     method: Method,
 ) -> Response {
-    // A client that comes again does so on a new connection, which has its life before it.
+    // A client that reconnects does so on a new connection, with its full lifetime.
     let head =
         [(header::CONTENT_TYPE, EVENT_STREAM), (header::CONNECTION, HeaderValue::from_static("close"))];
     if method == Method::HEAD {

@@ -1,7 +1,8 @@
-//! Server-Sent Events: one snapshot a second for all who listen, and none where nobody does.
+//! Server-Sent Events: one snapshot a second for all clients, and none while there are no clients.
 //!
-//! A stream sends the newest snapshot and then waits for a newer one: who reads slowly misses some, and who does not
-//! read at all is dropped once its own system's buffer is full (`socket.rs` bounds ours). So a stream holds no more than the snapshot it sends, which all of them share.
+//! A stream sends the newest snapshot and then waits for a newer one: a slow client misses some, and one that does not
+//! read at all is dropped once its own system's buffer is full (`socket.rs` limits ours). So a stream holds only the
+//! snapshot that it sends, which all of them share.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,36 +19,36 @@ use tokio_util::sync::CancellationToken;
 
 use super::pod_view::PodView;
 
-/// Streams at once; one more is refused.
+/// The maximum number of streams; further ones are refused.
 pub const MAX_STREAMS: usize = 32;
-/// When who was refused may come again.
+/// When a refused client may retry.
 pub const COME_AGAIN: Duration = Duration::from_secs(10);
 /// Between two snapshots.
 const EVERY: Duration = Duration::from_secs(1);
-/// Snapshots between two looks at the pool: its pods announce themselves every five seconds.
+/// How many snapshots pass between two updates of the pool: its pods announce themselves every five seconds.
 const POOL_EVERY: u64 = 2;
-/// What a client waits before it comes again, in milliseconds.
+/// How long a client waits before it reconnects, in milliseconds.
 const RETRY: &str = "retry: 2000\n\n";
 
-/// What is told to all streams.
+/// Broadcasts events to all streams.
 #[derive(Debug)]
 pub(super) struct EventFeed {
     frames: watch::Sender<Option<LatestEvents>>,
-    /// Somebody listens who has nothing yet.
+    /// A client has no event yet.
     wanted: Notify,
     places: Arc<Semaphore>,
     closed: CancellationToken,
 }
 
-/// The newest events, as they are sent.
+/// The newest events, encoded.
 #[derive(Clone, Debug)]
 struct LatestEvents {
     snapshot: Bytes,
     history: Bytes,
-    /// The history's steps.
+    /// The number of the history's steps.
     steps: u64,
     pool: Bytes,
-    /// How many snapshots were made before this one; `pool` is a new one with each [`POOL_EVERY`]th.
+    /// How many snapshots were taken before this one; `pool` is new with each [`POOL_EVERY`]th.
     made: u64,
 }
 
@@ -63,7 +64,7 @@ impl Default for EventFeed {
 }
 
 impl EventFeed {
-    /// Tells all streams what there is, until `shutdown`; then they end.
+    /// Sends the present state to all streams, until `shutdown`; then they end.
     pub async fn run(&self, view: &PodView, shutdown: &CancellationToken) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -80,7 +81,7 @@ impl EventFeed {
                 }
             }
             if self.frames.receiver_count() == 0 {
-                self.frames.send_replace(None); // the next who comes gets a new one
+                self.frames.send_replace(None); // the next client gets a new one
                 continue;
             }
             let last = self.frames.borrow().clone();
@@ -90,7 +91,7 @@ impl EventFeed {
         self.closed.cancel();
     }
 
-    /// A stream that ends at `end`, or None where there are [`MAX_STREAMS`].
+    /// A stream that ends at `end`, or None if there are [`MAX_STREAMS`].
     pub fn stream(&self, end: Instant) -> Option<Body> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let (sender, events) = mpsc::channel(1);
@@ -102,7 +103,7 @@ impl EventFeed {
 }
 
 impl LatestEvents {
-    /// The events of now. The history's is encoded again only where it has a step more, the pool's with every second one.
+    /// The present events. The history is encoded again only if it has another step, the pool with every second one.
     fn of(view: &PodView, number: &mut u64, last: Option<LatestEvents>) -> LatestEvents {
         let steps = view.history.count();
         let made = last.as_ref().map_or(0, |last| last.made + 1);
@@ -118,7 +119,7 @@ impl LatestEvents {
     }
 }
 
-/// An event, as HTML's section 9.2.6 wants it; JSON has no line breaks of its own.
+/// An event, in the format of HTML's section 9.2.6; JSON contains no line breaks.
 fn event(name: &str, number: &mut u64, data: &impl Serialize) -> Bytes {
     *number += 1;
     let mut text = format!("id: {number}\nevent: {name}\ndata: ").into_bytes();
@@ -138,7 +139,7 @@ struct EventStream {
 }
 
 impl EventStream {
-    /// Until its end, the client's, or the sidecar's.
+    /// Runs until its end, the client's, or the sidecar's.
     async fn run(mut self, end: Instant, _place: OwnedSemaphorePermit) {
         let closed = self.closed.clone();
         tokio::select! {
@@ -169,7 +170,7 @@ impl EventStream {
         }
     }
 
-    /// None where the client is gone, or takes nothing.
+    /// None if the client is gone, or does not read.
     async fn send(&self, event: Bytes) -> Option<()> {
         timeout(CLIENT_STALL, self.sender.send(event)).await.ok()?.ok()
     }

@@ -1,4 +1,4 @@
-//! The last hour in steps: what was moved and answered within each.
+//! The last hour in steps: what was transferred and answered within each.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::text::rfc3339;
 
 /// A step's length.
 pub(super) const STEP: Duration = Duration::from_secs(10);
-/// Steps that are kept: an hour.
+/// How many steps are kept: an hour.
 const MAX_STEPS: usize = 360;
 
 /// A ring of steps, of 32 bytes each.
@@ -28,7 +28,7 @@ struct HistoryState {
     /// The totals at the last step's end, and when that was.
     last: ConnectionTotals,
     end: Timestamp,
-    /// Steps that have ever been.
+    /// The total number of steps so far.
     count: u64,
 }
 
@@ -40,7 +40,7 @@ struct HistoryStep {
     failed: u64,
 }
 
-/// As the API shows it.
+/// In the API's format.
 #[derive(Debug, Serialize)]
 pub(super) struct HistoryAnswer {
     step_seconds: u64,
@@ -52,7 +52,7 @@ pub(super) struct HistoryAnswer {
 }
 
 impl ThroughputHistory {
-    /// Begins now, with these totals.
+    /// Starts now, with these totals.
     pub fn new(last: ConnectionTotals) -> Self {
         let state = HistoryState { steps: VecDeque::new(), last, end: Timestamp::now(), count: 0 };
         ThroughputHistory { state: Mutex::new(state) }
@@ -62,7 +62,7 @@ impl ThroughputHistory {
     pub fn note(&self, totals: ConnectionTotals, end: Timestamp) {
         let mut state = self.state();
         let last = std::mem::replace(&mut state.last, totals);
-        // They never fall, a connection that is gone included; if they did, that would be nothing, not a wrap.
+        // Totals never fall, even if a connection is removed; if they did, this gives zero, not a wrap-around.
         let step = HistoryStep {
             down: totals.downloaded_bytes.saturating_sub(last.downloaded_bytes),
             up: totals.uploaded_bytes.saturating_sub(last.uploaded_bytes),
@@ -77,7 +77,7 @@ impl ThroughputHistory {
         state.count += 1;
     }
 
-    /// Rises with each step.
+    /// Increases with each step.
     pub fn count(&self) -> u64 {
         self.state().count
     }
@@ -96,7 +96,7 @@ impl ThroughputHistory {
         }
     }
 
-    /// Notes a step after the other, for ever. One that comes late is as long as it took; none is made up.
+    /// Records steps continuously. A late step is as long as it took; none is invented.
     pub async fn keep(&self, metrics: &Metrics) {
         let mut ticks = interval_at(Instant::now() + STEP, STEP);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

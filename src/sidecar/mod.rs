@@ -1,17 +1,17 @@
-//! The HTTP side of the pod: health, readiness, metrics, the API and its page. Read-only; it holds no secret, and nothing in
+//! The pod's HTTP side: health, readiness, metrics, the API and its page. Read-only; it holds no secret, and nothing in
 //! it waits for a task. Serving itself, token and health endpoints are `service_kit::http`'s.
 //!
 //! ```text
-//! routes       what is at which path
+//! routes       which handler serves which path
 //! page         the page at `/`: one file with its style and script, under a policy that allows just these
-//! api          what is beneath `/api/v1/`; query: its parameters
+//! api          everything beneath `/api/v1/`; query: its parameters
 //! answers      the API's answers as JSON; `openapi.json` describes them
 //! event_feed   Server-Sent Events: one snapshot a second for all clients
 //! history      the last hour in steps
 //! pod_view     what is shown: read on request, never changed
 //! ```
 //!
-//! It serves until its own token is cancelled, and continues while the pod drains: `/ready` says so then.
+//! It serves until its own token is cancelled, and continues while the pod drains, when `/ready` reports that.
 
 mod answers;
 mod api;
@@ -38,12 +38,12 @@ pub use routes::{api_routes, metrics_routes};
 #[derive(Debug)]
 pub struct Sidecar {
     api: TcpListener,
-    /// None where the API's socket serves `/metrics` for both.
+    /// None if the API's socket serves `/metrics` as well.
     metrics: Option<TcpListener>,
 }
 
 impl Sidecar {
-    /// Binds both sockets, or one where both addresses are the same; port 0 lets the system choose.
+    /// Binds both sockets, or one if both addresses are the same; port 0 lets the system choose.
     ///
     /// # Errors
     /// Names the key and the address that could not be bound, with the system's reason.
@@ -59,7 +59,7 @@ impl Sidecar {
         })
     }
 
-    /// Where the API and the page are.
+    /// The address of the API and the page.
     ///
     /// # Errors
     /// Those of getsockname(2), which has none for a bound socket.
@@ -67,7 +67,7 @@ impl Sidecar {
         self.api.local_addr()
     }
 
-    /// Where `/metrics` is for Prometheus; the API's address where both share one socket.
+    /// The address of `/metrics` for Prometheus; the API's address if both share one socket.
     ///
     /// # Errors
     /// Those of getsockname(2), which has none for a bound socket.
@@ -75,7 +75,7 @@ impl Sidecar {
         self.metrics.as_ref().unwrap_or(&self.api).local_addr()
     }
 
-    /// Serves until `shutdown`, then for [`service_kit::http::GRACE`] at most.
+    /// Serves until `shutdown`, then for at most [`service_kit::http::GRACE`].
     pub async fn run(self, view: PodView, shutdown: CancellationToken) {
         let api =
             serve(self.api, host::check(api_routes(view.clone()), view.hosts.clone()), shutdown.clone());

@@ -1,6 +1,7 @@
 //! The page at `/`: one file with its style and script within, under a policy that allows just these two.
 //!
-//! It is written in several files, joined here; nothing builds it, and what a browser gets is what stands there.
+//! It is written in several files, which are joined here; there is no build step, and a browser gets exactly their
+//! text.
 
 use std::sync::LazyLock;
 
@@ -15,7 +16,7 @@ const STYLE: &[&str] = &[
     include_str!("page/style/figures.css"),
     include_str!("page/style/tables.css"),
 ];
-/// One script in the end: each part sees what stands in those before it.
+/// Joined into one script: each part sees the definitions of those before it.
 const SCRIPT: &[&str] = &[
     include_str!("page/script/format.js"),
     include_str!("page/script/dom.js"),
@@ -38,7 +39,7 @@ const SCRIPT: &[&str] = &[
 pub(super) static PAGE: LazyLock<String> =
     LazyLock::new(|| HTML.replace("/*STYLE*/", &STYLE.concat()).replace("/*SCRIPT*/", &SCRIPT.concat()));
 
-/// Its Content-Security-Policy: style and script by their hashes, figures from this host, nothing else.
+/// Its Content-Security-Policy: style and script by their hashes, data from this host, nothing else.
 pub(super) static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let policy = format!(
         "default-src 'none'; style-src '{}'; script-src '{}'; connect-src 'self'; img-src data:; \
@@ -46,7 +47,7 @@ pub(super) static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
         source_hash(&STYLE.concat()),
         source_hash(&SCRIPT.concat()),
     );
-    // Base64 and the text above are ASCII; where they were not, the page would show and do nothing.
+    // Base64 and the text above are ASCII; otherwise the page would be shown without style and script.
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 });
 
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_the_one_of_the_standard() {
-        // CSP Level 3, section 8.4's way: sha256 of the text, base64.
+        // The method of CSP Level 3, section 8.4: sha256 of the text, base64.
         assert_eq!(source_hash("abc"), "sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
     }
 }

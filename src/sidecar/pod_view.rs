@@ -1,4 +1,4 @@
-//! What the sidecar shows: read when it is asked for, changed never.
+//! What the sidecar shows: read on request, never changed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use super::history::ThroughputHistory;
 use crate::insight::{PodInsight, TransferQuery};
 use crate::metrics::Metrics;
 
-/// The longest transfers that an event holds.
+/// How many of the longest transfers an event contains.
 const LONGEST: usize = 50;
-/// The last failures that an event holds.
+/// How many of the last failures an event contains.
 const LAST: usize = 20;
 
 /// The key that adds host names.
@@ -48,13 +48,13 @@ impl PodView {
         }
     }
 
-    /// Shown only to clients that have the token which is valid at the time, if there is one.
+    /// Shown only to clients that have the currently valid token, if there is one.
     #[must_use]
     pub fn with_token(self, token: impl Fn() -> Option<Arc<BearerToken>> + Send + Sync + 'static) -> Self {
         PodView { guard: guard(token), ..self }
     }
 
-    /// Served under these host names as well, separated by commas: see [`AllowedHosts`].
+    /// Additional host names that are accepted, separated by commas: see [`AllowedHosts`].
     #[must_use]
     pub fn with_allowed_hosts(self, names: &str) -> Self {
         PodView { hosts: AllowedHosts::new(ALLOWED_HOSTS, names.split(',').map(str::trim)), ..self }
@@ -76,12 +76,12 @@ impl PodView {
         ConnectionAnswer::all(&*self.insight, &self.metrics.snapshot().connections)
     }
 
-    /// What an event `pool` holds.
+    /// The content of an event `pool`.
     pub(super) fn pool(&self) -> PoolAnswer {
         PoolAnswer::new(&*self.insight)
     }
 
-    /// What an event `snapshot` holds.
+    /// The content of an event `snapshot`.
     pub(super) fn everything(&self) -> SnapshotEvent {
         let figures = self.metrics.snapshot();
         let connections = ConnectionAnswer::all(&*self.insight, &figures.connections);

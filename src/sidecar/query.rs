@@ -1,15 +1,15 @@
-//! What a request asks for behind its `?`.
+//! The query parameters of a request.
 
 use percent_encoding::percent_decode_str;
 
 use crate::insight::{MAX_FAILURES, MAX_TRANSFERS, TransferQuery};
 
-/// Transfers that are shown where nobody says how many.
+/// The default number of transfers.
 const TRANSFERS: usize = 100;
-/// The same for failures.
+/// The default number of failures.
 const FAILURES: usize = 50;
 
-/// `limit`, `offset` and `connection`; another name is another program's.
+/// `limit`, `offset` and `connection`; other names are ignored.
 ///
 /// # Errors
 /// The parameter, and what would be right.
@@ -21,10 +21,10 @@ pub(super) fn transfers(query: Option<&str>) -> Result<TransferQuery, String> {
     })
 }
 
-/// How many failures.
+/// The number of failures.
 ///
 /// # Errors
-/// As [`transfers`].
+/// Those of [`transfers`].
 pub(super) fn failures(query: Option<&str>) -> Result<usize, String> {
     Ok(number(query, "limit", MAX_FAILURES)?.unwrap_or(FAILURES))
 }
@@ -38,7 +38,7 @@ fn number(query: Option<&str>, name: &str, most: usize) -> Result<Option<usize>,
     }
 }
 
-/// The parameter's value, decoded as a form's is; the first one where there are several.
+/// The parameter's value, decoded like a form's; the first one if there are several.
 fn text(query: Option<&str>, name: &str) -> Result<Option<String>, String> {
     let parameters = query.unwrap_or_default().split('&');
     let mut values = parameters.filter_map(|parameter| match parameter.split_once('=') {

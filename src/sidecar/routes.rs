@@ -1,4 +1,4 @@
-//! What is at which path.
+//! Which handler serves which path.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::{api, page};
 const API_PATHS: &str = "nothing here; known are /, /health, /ready, /metrics, /api/v1/status and what else /api/v1/openapi.json describes\n";
 const METRICS_PATHS: &str = "nothing here; known is /metrics\n";
 
-/// The API port: the page, health and readiness for everybody; metrics and the page's figures for clients that have the
+/// The API port: the page, health and readiness for everyone; metrics and the page's data for clients that have the
 /// token, if there is one.
 pub fn api_routes(view: PodView) -> Router {
     let guarded = api::routes()

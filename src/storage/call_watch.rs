@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Of one task: its tries, one after the other, are watched by it.
+/// Monitors the consecutive tries of one task.
 #[derive(Debug, Default)]
 pub struct CallWatch {
     waits: Mutex<WaitState>,
@@ -15,7 +15,7 @@ pub struct CallWatch {
 
 #[derive(Debug, Default)]
 struct WaitState {
-    /// Waits under way.
+    /// Waits in progress.
     count: usize,
     /// When the first of them began, or the last one ended, whichever was later.
     since: Option<Instant>,
@@ -39,12 +39,12 @@ impl CallWatch {
         self.waits().since.map(|since| now.saturating_duration_since(since)).unwrap_or_default()
     }
 
-    /// The try is to end, if it still hangs.
+    /// Requests that the try end, if it still hangs.
     pub fn give_up(&self) {
         self.give_up.notify_one();
     }
 
-    /// Resolves once the try is to end: it has been told so, and has hung for at least `after`.
+    /// Resolves once the try should end: that was requested, and it has hung for at least `after`.
     pub async fn given_up(&self, after: Duration) -> Duration {
         loop {
             self.give_up.notified().await;

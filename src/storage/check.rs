@@ -1,4 +1,4 @@
-//! What `ftp-pooler check` tells about a local connection.
+//! What `ftp-pooler check` reports about a local connection.
 
 use std::path::Path;
 
@@ -9,13 +9,13 @@ use super::confined_dir::{ConfinedDir, Confinement};
 use super::error::{OperationContext, PathRole, StorageError};
 use super::temp_name::Incarnation;
 
-/// What a look at `base_path` found.
+/// The result of checking `base_path`.
 #[derive(Debug)]
 pub struct StorageCheck {
     pub confinement: Confinement,
-    /// Bytes that an ordinary user may still write.
+    /// How many bytes an ordinary user may still write.
     pub free: u64,
-    /// Why no file can be made in `base_path` itself, if none can.
+    /// Why no file can be created in `base_path` itself, if none can.
     pub writable: Result<(), StorageError>,
 }
 
@@ -33,7 +33,7 @@ impl StorageCheck {
     }
 }
 
-/// What keeps files from being written, as far as it can be told without writing one.
+/// What prevents files from being written, as far as can be determined without writing one.
 pub(super) fn condition(confined_dir: &ConfinedDir, base_path: &Path) -> Result<(), StorageError> {
     let path = base_path.to_string_lossy();
     let doing = OperationContext { what: "look at", path: &path, side: PathRole::Base };
@@ -47,7 +47,7 @@ pub(super) fn condition(confined_dir: &ConfinedDir, base_path: &Path) -> Result<
     if is_full { Err(failed(Errno::NOSPC)) } else { Ok(()) }
 }
 
-/// Makes a file of one byte and removes it. Permissions alone do not tell (quotas, NFS's root).
+/// Creates a file of one byte and removes it. Permissions alone are not sufficient evidence (quotas, NFS's root).
 fn try_writing(confined_dir: &ConfinedDir, doing: &OperationContext<'_>) -> Result<(), StorageError> {
     let failed = |errno| doing.failed(errno);
     let incarnation = Incarnation::random().map_err(|error| StorageError::Fault(doing.says(error)))?;

@@ -1,4 +1,4 @@
-//! Opening beneath `base_path`: the kernel (openat2) refuses what leads out, symlinks included.
+//! Opens paths beneath `base_path`: the kernel (openat2) refuses those that lead out, including by symlinks.
 //!
 //! Only directories, and sources, are opened by a path of several components. Everything else is done by
 //! name, relative to the parent's descriptor, and follows no symlink.
@@ -11,9 +11,9 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-/// How often an open is tried that the kernel could not prove safe, because something was renamed meanwhile.
+/// How often an open is retried that the kernel could not prove safe because of a concurrent rename.
 const OPEN_TRIES: usize = 16;
-/// How often creating a directory's path starts again, because somebody removed a part of it meanwhile.
+/// How often creating a directory's path starts again because a part of it was removed concurrently.
 const MAKE_TRIES: usize = 4;
 
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
@@ -21,7 +21,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 /// NONBLOCK: opening a FIFO must not wait for its writer.
 const SOURCE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
-/// What keeps paths beneath `base_path`.
+/// The mechanism that keeps paths beneath `base_path`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confinement {
     /// Linux's openat2 with `RESOLVE_BENEATH`.
@@ -30,8 +30,8 @@ pub enum Confinement {
     CapStd,
 }
 
-/// An open `base_path`: always the directory that has this name now. Files that were written to another one, which was
-/// moved away or mounted over, would be where nobody looks for them.
+/// An open `base_path`: always the directory that has this name now. Files written to a directory that was moved away
+/// or mounted over would not be found by their readers.
 #[derive(Debug)]
 pub(super) struct ConfinedDir {
     path: PathBuf,
@@ -44,12 +44,12 @@ pub(super) struct BaseDirectory {
     base: OwnedFd,
     /// Device and inode.
     identity: (u64, u64),
-    /// The same directory, where cap-std does the confining.
+    /// The same directory, if cap-std does the confining.
     cap: Option<Dir>,
 }
 
 impl ConfinedDir {
-    /// Opens `base_path`, which may itself be a symlink, and finds out what there is to confine with.
+    /// Opens `base_path`, which may itself be a symlink, and determines the available confinement.
     pub fn open(base_path: &Path) -> Result<ConfinedDir, Errno> {
         let base = rustix::fs::open(base_path, DIRECTORY, Mode::empty())?;
         match rustix::fs::openat2(&base, ".", DIRECTORY, Mode::empty(), RESOLVE) {
@@ -58,7 +58,7 @@ impl ConfinedDir {
         }
     }
 
-    /// Opens `base_path` for the given means.
+    /// Opens `base_path` with the given confinement.
     pub fn open_by(base_path: &Path, confinement: Confinement) -> Result<ConfinedDir, Errno> {
         let root = RwLock::new(Arc::new(BaseDirectory::open(base_path, confinement)?));
         Ok(ConfinedDir { path: base_path.to_owned(), root })
@@ -68,19 +68,19 @@ impl ConfinedDir {
         self.root().confinement()
     }
 
-    /// The directory as it is now.
+    /// The current directory at `base_path`.
     pub fn base(&self) -> Result<OwnedFd, Errno> {
         self.dir("")
     }
 
-    /// Opens the directory at `path`, relative to the base; empty is the base. Symlinks are followed as long
-    /// as they are relative and stay beneath the base, else the error is XDEV. If nothing is at `base_path`, it
-    /// is STALE.
+    /// Opens the directory at `path`, relative to the base; empty is the base. Symlinks are followed as long as they
+    /// are relative and stay beneath the base, otherwise the error is XDEV. If nothing exists at `base_path`, it is
+    /// STALE.
     pub fn dir(&self, path: &str) -> Result<OwnedFd, Errno> {
         self.reopen_if_replaced(|root| root.dir(path))
     }
 
-    /// Opens what is at `path` for reading; symlinks as in [`ConfinedDir::dir`]. It may be anything.
+    /// Opens the file at `path` for reading; symlinks as in [`ConfinedDir::dir`]. It may be of any type.
     pub fn source(&self, path: &str) -> Result<OwnedFd, Errno> {
         self.reopen_if_replaced(|root| root.source(path))
     }
@@ -114,8 +114,8 @@ impl ConfinedDir {
         Ok(Arc::clone(&root))
     }
 
-    /// Opens the directory at `path`, or the nearest one above it that exists; with it what is missing of
-    /// the path, empty if nothing.
+    /// Opens the directory at `path`, or the nearest existing one above it; also returns the missing part of the path,
+    /// empty if nothing is missing.
     pub fn nearest<'a>(&self, path: &'a str) -> Result<(OwnedFd, &'a str), Errno> {
         let mut above = path;
         loop {
@@ -132,7 +132,7 @@ impl ConfinedDir {
         }
     }
 
-    /// Opens the directory at `path` and makes what is missing of it, durably. Others may be making the same
+    /// Opens the directory at `path` and creates its missing parts, durably. Others may be creating the same
     /// directories.
     pub fn make(&self, path: &str) -> Result<OwnedFd, Errno> {
         for _ in 0..MAKE_TRIES {
@@ -150,7 +150,7 @@ impl ConfinedDir {
         while !rest.is_empty() {
             let (name, below) = rest.split_once('/').unwrap_or((rest, ""));
             match rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o777)) {
-                // Also where another made it: he may not have got to the sync yet.
+                // Even if another process created it: that one may not have synced it yet.
                 Ok(()) | Err(Errno::EXIST) => sync_dir(&dir)?,
                 Err(error) => return Err(error),
             }
@@ -186,7 +186,7 @@ impl BaseDirectory {
     }
 
     fn dir(&self, path: &str) -> Result<OwnedFd, Errno> {
-        // A directory that was removed can still be opened by whoever holds it.
+        // A directory that was removed can still be opened through an open descriptor.
         if path.is_empty() && self.is_gone() {
             return Err(Errno::STALE);
         }
@@ -222,7 +222,7 @@ impl BaseDirectory {
         }
     }
 
-    /// Beneath a directory that was removed nothing is found: that says nothing about the path.
+    /// Nothing is found beneath a removed directory: that says nothing about the path.
     fn unless_gone(&self, errno: Errno) -> Errno {
         if errno == Errno::NOENT && self.is_gone() { Errno::STALE } else { errno }
     }
@@ -256,7 +256,7 @@ fn identity_of(stat: &rustix::fs::Stat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 
-/// What is at `name` in `dir`, a symlink not followed; `None` if nothing does.
+/// The metadata of `name` in `dir`, without following a symlink; `None` if it does not exist.
 pub(super) fn stat_entry(dir: &OwnedFd, name: &str) -> Result<Option<rustix::fs::Stat>, Errno> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
@@ -265,13 +265,13 @@ pub(super) fn stat_entry(dir: &OwnedFd, name: &str) -> Result<Option<rustix::fs:
     }
 }
 
-/// Whether files may be made in `dir`, as far as the kernel tells beforehand.
+/// Whether files may be created in `dir`, as far as the kernel reports beforehand.
 pub(super) fn may_write(dir: &OwnedFd) -> Result<(), Errno> {
     // No flags: seccomp profiles that lack openat2 lack faccessat2 as well.
     rustix::fs::accessat(dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty())
 }
 
-/// Makes the entries of `dir` durable. File systems that cannot sync a directory say INVAL, and need it not.
+/// Makes the entries of `dir` durable. File systems that cannot sync a directory return INVAL, and do not need it.
 pub(super) fn sync_dir(dir: &OwnedFd) -> Result<(), Errno> {
     match retry_on_intr(|| rustix::fs::fsync(dir)) {
         Err(Errno::INVAL) => Ok(()),

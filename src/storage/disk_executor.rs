@@ -1,7 +1,7 @@
 //! Blocking calls into the file system: off the runtime's threads, bounded in number, each with a deadline.
 //!
-//! A call cannot be cancelled. What it works on belongs to it while it runs; where nobody waits for it any
-//! more, what it returns is dropped (a temp file removes itself then), never on a thread of the runtime.
+//! A call cannot be cancelled. It owns what it works on while it runs; if its result is no longer awaited, it is
+//! dropped (a temp file then removes itself), never on a thread of the runtime.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,13 +17,13 @@ use super::error::{OperationContext, PathRole, StorageError};
 use super::target::LocalTarget;
 use crate::config::LocalConnection;
 
-/// Calls of one storage under way at most. A file system that hangs must not take all of the runtime's
-/// blocking threads (512) with it; more than the sessions of a pod, so that nobody waits for a sound one.
+/// How many calls of one storage may be in progress. A file system that hangs must not take all of the runtime's
+/// blocking threads (512) with it; more than the sessions of a pod, so that calls into a healthy one never wait.
 pub(super) const CALLS: usize = 128;
-/// How long a call may take, the wait for its slot included.
+/// How long a call may take, including the wait for its slot.
 pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Where the calls of one storage go. Cheap to clone.
+/// Runs the calls of one storage. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct DiskExecutor {
     /// The local connection's name and `base_path`, for messages.
@@ -33,7 +33,7 @@ pub(super) struct DiskExecutor {
     /// Every call, and every removal of what a cancelled task left.
     under_way: TaskTracker,
     running: Arc<RunningCalls>,
-    /// Of the task that the calls are made for.
+    /// The monitor of the task that the calls are made for.
     watch: Option<Arc<CallWatch>>,
 }
 
@@ -47,7 +47,7 @@ struct CallTable {
     running: BTreeMap<u64, (Instant, DiskOperation)>,
 }
 
-/// Takes its call out of the table, also where its work panics.
+/// Removes its call from the table, even if its work panics.
 struct EnteredCall(Arc<RunningCalls>, u64);
 
 impl DiskExecutor {
@@ -63,12 +63,12 @@ impl DiskExecutor {
         }
     }
 
-    /// The same, with waits for its calls seen by `watch`.
+    /// The same executor, with waits for its calls monitored by `watch`.
     pub fn watched_by(&self, watch: &Arc<CallWatch>) -> DiskExecutor {
         DiskExecutor { watch: Some(Arc::clone(watch)), ..self.clone() }
     }
 
-    /// The call that has been in the file system for longest, if there is one: what it does, and for how long.
+    /// The call that has been in the file system for longest, if there is one: its description and duration.
     pub fn longest_call(&self, now: Instant) -> Option<(String, Duration)> {
         let calls = self.running.lock();
         let (entered, operation) = calls.running.values().next()?;
@@ -76,7 +76,7 @@ impl DiskExecutor {
         Some((what, now.saturating_duration_since(*entered)))
     }
 
-    /// Does `work` on a blocking thread and waits for it.
+    /// Runs `work` on a blocking thread and waits for it.
     pub async fn call<T, W>(&self, operation: DiskOperation, work: W) -> Result<T, StorageError>
     where
         T: Send + 'static,
@@ -86,7 +86,7 @@ impl DiskExecutor {
         self.start(slot, operation, work).wait().await
     }
 
-    /// Waits for room for one call.
+    /// Waits for a slot for one call.
     pub async fn acquire_slot(&self, operation: &DiskOperation) -> Result<CallSlot, StorageError> {
         let until = Instant::now() + self.deadline;
         let _waits = self.watch.as_deref().map(CallWatch::enter);
@@ -99,13 +99,13 @@ impl DiskExecutor {
         }
     }
 
-    /// Room for one call, if there is some now.
+    /// A slot for one call, if one is free now.
     pub fn try_acquire_slot(&self) -> Option<CallSlot> {
         let permit = Arc::clone(&self.calls).try_acquire_owned().ok()?;
         Some(CallSlot { permit, until: Instant::now() + self.deadline })
     }
 
-    /// Starts `work`; it runs whether waited for or not, unless the [`PendingCall`] is dropped before it begins.
+    /// Starts `work`; it runs whether awaited or not, unless the [`PendingCall`] is dropped before it starts.
     pub fn start<T, W>(&self, slot: CallSlot, operation: DiskOperation, work: W) -> PendingCall<T>
     where
         T: Send + 'static,
@@ -119,7 +119,7 @@ impl DiskExecutor {
             if !give.is_closed() {
                 let _entered = RunningCalls::enter(running, entering);
                 let outcome = work(&|| give.is_closed());
-                // Given back where nobody waits for it, and dropped here.
+                // Returned if it is no longer awaited, and dropped here.
                 drop(give.send(outcome));
             }
         }));
@@ -134,12 +134,12 @@ impl DiskExecutor {
         }
     }
 
-    /// Whether no call is under way, nor any removal.
+    /// Whether no call is in progress, nor any removal.
     pub fn is_idle(&self) -> bool {
         self.under_way.is_empty()
     }
 
-    /// True once no call is under way, removals included; false if that is not so `within` that time.
+    /// True once no call is in progress, including removals; false if that takes longer than `within`.
     pub async fn settled(&self, within: Duration) -> bool {
         self.under_way.close();
         tokio::time::timeout(within, self.under_way.wait()).await.is_ok()
@@ -188,17 +188,17 @@ impl DiskOperation {
     }
 }
 
-/// Room for one call, held until its work has returned.
+/// A slot for one call, held until its work has returned.
 #[derive(Debug)]
 pub(super) struct CallSlot {
     permit: OwnedSemaphorePermit,
     until: Instant,
 }
 
-/// Tells a call's work whether nobody waits for it any more.
+/// Tells a call's work whether its result is no longer awaited.
 pub(super) type IsAbandoned<'a> = dyn Fn() -> bool + 'a;
 
-/// A call under way. Dropped, it is abandoned: its work ends by itself, and its outcome is dropped.
+/// A call in progress. If it is dropped, it is abandoned: its work runs to its end, and its outcome is dropped.
 #[derive(Debug)]
 pub(super) struct PendingCall<T: Send + 'static> {
     outcome: Option<oneshot::Receiver<Result<T, StorageError>>>,
@@ -208,7 +208,7 @@ pub(super) struct PendingCall<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> PendingCall<T> {
-    /// The work's outcome. Cancel-safe: dropped, it can be waited for again.
+    /// The work's outcome. Cancel-safe: after being dropped, it can be awaited again.
     pub async fn wait(&mut self) -> Result<T, StorageError> {
         let fault = |why: &str| Err(StorageError::Fault(self.operation.doing().says(why)));
         let Some(outcome) = &mut self.outcome else { return fault("waited for twice") };
@@ -250,7 +250,7 @@ mod tests {
         DiskExecutor::new(&connection, calls, deadline)
     }
 
-    /// Tells when it is dropped, and on which thread.
+    /// Reports that it was dropped, and on which thread.
     struct DropReporter(mpsc::Sender<std::thread::ThreadId>);
 
     impl Drop for DropReporter {
@@ -274,7 +274,7 @@ mod tests {
         let (what, since) = disk.longest_call(Instant::now()).unwrap();
         assert!(what == "write \"/x\"" && since > Duration::ZERO, "{what} for {since:?}");
 
-        // Nobody else's call takes a thread meanwhile.
+        // No other call takes a thread meanwhile.
         let next = disk.call(operation(), |_| Ok(())).await;
         assert!(matches!(next, Err(StorageError::TimedOut(_))));
 

@@ -1,4 +1,4 @@
-//! What can go wrong with a local file, and what the task's answer says about it.
+//! What can go wrong with a local file, and what the task's answer reports.
 
 use rustix::io::Errno;
 
@@ -7,7 +7,7 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 /// One operation's error. The text names the operation, the path as the task wrote it, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StorageError {
-    /// The path cannot be a file's path, leads out of `base_path`, or what stands there is no regular file.
+    /// The path cannot be a file's path, leads out of `base_path`, or does not lead to a regular file.
     #[error("{0}")]
     PathNotAllowed(String),
     #[error("{0}")]
@@ -28,7 +28,7 @@ pub enum StorageError {
     /// The file system did not answer in time.
     #[error("{0}")]
     TimedOut(String),
-    /// The file system is read-only, or `base_path` is not there (any more).
+    /// The file system is read-only, or `base_path` does not exist (any more).
     #[error("{0}")]
     Unavailable(String),
     /// The file system can neither rename without replacing nor make hard links.
@@ -37,16 +37,16 @@ pub enum StorageError {
     /// Any other error of the operating system.
     #[error("{0}")]
     Io(String),
-    /// A fault of the pooler.
+    /// A bug in the pooler.
     #[error("{0}")]
     Fault(String),
-    /// The task was this pod's no more when its file was about to be published; nothing was published.
-    /// Whoever sees this drops the outcome.
+    /// The task no longer belonged to this pod when its file was about to be published; nothing was published. The
+    /// outcome must be dropped.
     #[error("the task's partition left this pod before its file was published")]
     LeaseEnded,
 }
 
-/// On which side of the task the local file stands: the same errno means different things.
+/// The local file's role in the task: the same errno means different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PathRole {
     Source,
@@ -56,7 +56,7 @@ pub(super) enum PathRole {
 }
 
 impl PathRole {
-    /// The task's field that the path stands in.
+    /// The task's field that contains the path.
     fn field(self) -> &'static str {
         match self {
             PathRole::Source => "source.path: ",
@@ -66,7 +66,7 @@ impl PathRole {
     }
 }
 
-/// What is being done to which path: how every message begins.
+/// The operation and its path: the start of every message.
 #[derive(Clone, Debug)]
 pub(super) struct OperationContext<'a> {
     pub what: &'static str,
@@ -75,7 +75,7 @@ pub(super) struct OperationContext<'a> {
 }
 
 impl OperationContext<'_> {
-    /// The begin of a message: `write "/a/b": `, then `reason`.
+    /// The start of a message: `write "/a/b": `, then `reason`.
     pub fn says(&self, reason: impl std::fmt::Display) -> String {
         format!("{} {:?}: {reason}", self.what, self.path)
     }
@@ -85,7 +85,7 @@ impl OperationContext<'_> {
         StorageError::PathNotAllowed(format!("{}{}", self.side.field(), self.says(reason)))
     }
 
-    /// Classifies what the operating system said.
+    /// Classifies an error of the operating system.
     pub fn failed(&self, errno: Errno) -> StorageError {
         let source = self.side == PathRole::Source;
         match errno {

@@ -1,4 +1,4 @@
-//! For which record, and by whose right, a file is made.
+//! The record for which, and the lease under which, a file is created.
 
 use super::origin_mark::OriginMark;
 use super::temp_name::TempName;
@@ -6,7 +6,7 @@ use super::temp_names::TempNames;
 use crate::lease::Lease;
 use crate::record::Record;
 
-/// One try's claim on its files.
+/// One try's ownership of its files.
 #[derive(Clone, Debug)]
 pub struct FileOwner {
     pub temp: TempName,

@@ -1,4 +1,4 @@
-//! What a file gets with its last sync: the memory of its record, and its source's time.
+//! What a file gets with its last sync: its redo record, and its source's modification time.
 
 use jiff::Timestamp;
 use rustix::fd::OwnedFd;
@@ -8,15 +8,15 @@ use rustix::io::retry_on_intr;
 use super::error::StorageError;
 use super::temp_file_handle::TempFilePlan;
 
-/// What a published file carries beside its content.
+/// What a published file carries besides its content.
 #[derive(Clone, Debug, Default)]
 pub struct FinalFileMetadata {
-    /// Text that [`LocalStorage::create`](super::Storage::create) gives back where the record is done again: at
-    /// most 512 bytes, else it is not kept.
+    /// Text that [`LocalStorage::create`](super::Storage::create) returns if the record is redone: at most 512 bytes,
+    /// otherwise it is not stored.
     pub memory: String,
-    /// The file is worth nothing without its memory.
+    /// The file is useless without its redo record.
     pub must_remember: bool,
-    /// The time of its last change, instead of now.
+    /// Its modification time, instead of now.
     pub modified: Option<Timestamp>,
 }
 
@@ -28,7 +28,7 @@ impl FinalFileMetadata {
                 let why = format!("the file system keeps no user extended attributes here ({errno})");
                 return Err(StorageError::Unsupported(doing.says(why)));
             }
-            // The file is good without it; a directory beneath may be a mount of its own.
+            // The file is usable without it; a directory beneath may be a separate mount.
             tracing::debug!(
                 event = "origin_mark_failed", path = plan.target.as_written(), error = %errno,
                 "could not mark the file with its record"
@@ -64,7 +64,7 @@ mod tests {
     fn a_file_that_must_remember_is_not_published_where_it_cannot() {
         let base = tempfile::tempdir().unwrap();
         std::fs::write(base.path().join("x"), "abc").unwrap();
-        // No attribute can be set by way of such a descriptor.
+        // No attribute can be set through such a descriptor.
         let file = rustix::fs::open(base.path().join("x"), OFlags::PATH, Mode::empty()).unwrap();
         let target = LocalTarget::resolve(base.path(), "/x").unwrap();
         let plan = TempFilePlan { target, owner: owner(0), overwrite: true, source: None };

@@ -1,4 +1,4 @@
-//! What is in a directory beneath `base_path`, with sizes and times: for `ftp-pooler submit`.
+//! The contents of a directory beneath `base_path`, with sizes and times: for `ftp-pooler submit`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,10 +12,10 @@ use super::error::{PathRole, StorageError};
 use super::target::LocalTarget;
 use super::temp_name::TempName;
 
-/// Entries of one directory at most.
+/// How many entries of one directory are listed at most.
 const MAX_ENTRIES: usize = 5_000_000;
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalEntry {
     File {
@@ -23,19 +23,18 @@ pub enum LocalEntry {
         modified: SystemTime,
     },
     Directory,
-    /// Neither: a socket, a device, a symlink that leads nowhere or out.
+    /// Neither: a socket, a device, a symlink that is broken or leads out.
     Other,
-    /// A file or directory whose name is not UTF-8, which no task can say.
+    /// A file or directory whose name is not UTF-8, which no task can express.
     NotUtf8,
 }
 
 impl LocalStorage {
-    /// What is in `directory` (relative to `base_path`, empty for it itself), by name. Symlinks to files are
-    /// files, as a task would read them; symlinks to directories are not followed. The pooler's own temp files
-    /// are left out.
+    /// The entries of `directory` (relative to `base_path`, empty for it itself), by name. Symlinks to files are files,
+    /// as a task would read them; symlinks to directories are not followed. The pooler's own temp files are omitted.
     ///
     /// # Errors
-    /// As of a task's source.
+    /// Those of a task's source.
     pub async fn list(&self, directory: &str) -> Result<Vec<(String, LocalEntry)>, StorageError> {
         let (confined_dir, at) = (self.confined_dir(), directory.to_owned());
         let target = LocalTarget::directory(directory);
@@ -47,10 +46,10 @@ impl LocalStorage {
             .await
     }
 
-    /// What stands at `target`; `None` where nothing does.
+    /// The entry at `target`; `None` if it does not exist.
     ///
     /// # Errors
-    /// As of a task's source.
+    /// Those of a task's source.
     pub async fn look(&self, target: &LocalTarget) -> Result<Option<LocalEntry>, StorageError> {
         let (confined_dir, at) = (self.confined_dir(), target.relative().to_owned());
         let operation = DiskOperation { what: "look at", target: target.clone(), side: PathRole::Source };
@@ -78,7 +77,7 @@ fn list(confined_dir: &ConfinedDir, directory: &str) -> Result<Vec<(String, Loca
         }
         let stat = match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            Err(Errno::NOENT) => continue, // gone since
+            Err(Errno::NOENT) => continue, // removed since
             Err(errno) => return Err(errno),
         };
         let listed = if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
@@ -96,7 +95,7 @@ fn list(confined_dir: &ConfinedDir, directory: &str) -> Result<Vec<(String, Loca
     Ok(found)
 }
 
-/// What a task's path leads to, symlinks followed as far as they stay beneath.
+/// The entry that a task's path leads to, following symlinks as far as they stay beneath.
 fn followed(confined_dir: &ConfinedDir, path: &str) -> Result<LocalEntry, Errno> {
     Ok(listed(&rustix::fs::fstat(confined_dir.source(path)?)?))
 }

@@ -1,37 +1,36 @@
 //! Local files, confined beneath a connection's `base_path` by the kernel. Only this module touches them.
 //!
 //! ```text
-//! target              a task's local path, taken beneath `base_path`: lexical
+//! target              a task's local path, resolved against `base_path`: lexical
 //! confined_dir        the open `base_path`; opens what is beneath it, and nothing else
 //! disk_executor       blocking calls off the runtime's threads, bounded and with deadlines
 //! call_watch          how long a task's try has been waiting for one of them
 //! error               errno → the contract's code, with operation, path and reason
-//! temp_file           a download's destination: buffered, written, published whole
+//! temp_file           a download's destination: buffered, written, published when complete
 //!   temp_file_handle  the file on the disk, until it is renamed or removed
 //!   final_file_metadata  what a file gets before it is renamed to its final name: origin mark, time
-//!   resume            a download that continues where an earlier try ended
+//!   resume            a download that resumes where an earlier try ended
 //!   partial_download  what an earlier owner of the record has downloaded
-//! source              an upload's source: read once, and noticed if it changes
+//! source              an upload's source: read once, checked for changes
 //! origin_mark         the record that a published file was made for, in an extended attribute
 //! file_owner          for which record, and under which lease, a file is made
-//! temp_name           the names of temp files, here and on servers: whose they are
-//! temp_names          makes and reads them for this process; asks whether their records are done
-//! orphans             which temp files are orphaned, and where to look for them: pure
+//! temp_name           the names of temp files, here and on servers, which identify their owner
+//! temp_names          generates and parses them for this process; checks whether their records are done
+//! orphans             which temp files are orphaned, and which directories to search for them: pure
 //!   adoption          orphans that their record's next owner resumes instead
 //! orphan_cleaner      removes orphaned temp files beneath `base_path`
-//! listing             what is in a directory, for `submit`
+//! listing             the contents of a directory, for `submit`
 //! check               what `ftp-pooler check` reports
 //! ```
 //!
 //! A path is resolved lexically first ([`LocalTarget`]), then by the kernel: directories are opened with openat2's
-//! `RESOLVE_BENEATH`, and everything else is done by name relative to their descriptors. So a symlink that
-//! leads out is refused even if it appears in the middle of an operation. A relative symlink to a directory
-//! beneath `base_path` is followed (the kernel refuses absolute ones, wherever they lead); so is a source
-//! that is one. A destination that is a symlink is replaced itself, never written through.
+//! `RESOLVE_BENEATH`, and everything else is done by name relative to their descriptors. So a symlink that leads out is
+//! refused even if it appears in the middle of an operation. A relative symlink to a directory beneath `base_path` is
+//! followed (the kernel refuses absolute ones, wherever they lead); so is a source that is one. A destination that is a
+//! symlink is replaced itself, never written through.
 //!
-//! A download is a [`TempFile`] until it is whole and durable: write, fsync, rename, fsync of the directory.
-//! An upload reads a [`SourceFile`]. Every call into the file system is made off the runtime's threads and
-//! has a deadline.
+//! A download is a [`TempFile`] until it is complete and durable: write, fsync, rename, fsync of the directory. An
+//! upload reads a [`SourceFile`]. Every call into the file system is made off the runtime's threads and has a deadline.
 
 mod call_watch;
 mod check;
@@ -84,7 +83,7 @@ use origin_mark::MarkedFile;
 use partial_download::PartialDownloads;
 use temp_file_handle::{TargetProbe, TempFilePlan};
 
-/// References to a storage that no task uses.
+/// References to a storage that is not used by any task.
 const OWNER_AND_SWEEP: usize = 2;
 
 /// The files of one local connection. Cheap to clone.
@@ -98,12 +97,12 @@ pub struct LocalStorage {
     parts: PartialDownloads,
 }
 
-/// How a download begins.
+/// How a download starts.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "taken apart at once; a box would cost each file an allocation")]
 pub enum DownloadStart {
     Now(TempFile),
-    /// It was done before: the file is there, whole and durable.
+    /// It was done before: the file exists, complete and durable.
     Before {
         bytes: u64,
         /// What was stored with it ([`FinalFileMetadata::memory`]).
@@ -112,11 +111,11 @@ pub enum DownloadStart {
 }
 
 impl LocalStorage {
-    /// Opens `base_path`, which must be a directory. If another directory is moved to its name, or mounted over it, that
-    /// one is used from then on. Blocks.
+    /// Opens `base_path`, which must be a directory. If another directory is moved to its name, or mounted over it,
+    /// that one is used from then on. Blocks.
     ///
     /// # Errors
-    /// As of any local path; the message names `base_path`.
+    /// Those of any local path; the message names `base_path`.
     pub fn open(connection: &LocalConnection) -> Result<LocalStorage, StorageError> {
         let confined_dir = ConfinedDir::open(&connection.base_path).map_err(|errno| {
             let path = connection.base_path.to_string_lossy();
@@ -157,22 +156,22 @@ impl LocalStorage {
         }
     }
 
-    /// The same, with directories scanned for orphaned temp files after this time, not after an hour.
+    /// Sets how often directories are scanned for orphaned temp files (normally every hour).
     #[must_use]
     pub fn sweeping_every(self, scan_interval: Duration) -> LocalStorage {
         LocalStorage { orphans: SharedOrphanTracker::new(scan_interval), ..self }
     }
 
-    /// The same for one task: how long its calls are waited for is seen by `watch`.
+    /// The same storage for one task, whose waits for calls are monitored by `watch`.
     #[must_use]
     pub fn watched_by(&self, watch: &Arc<CallWatch>) -> LocalStorage {
         LocalStorage { disk: self.disk.watched_by(watch), ..self.clone() }
     }
 
-    /// Looks whether files can be written now, as far as that can be told without writing one.
+    /// Checks whether files can be written now, as far as can be determined without writing one.
     ///
     /// # Errors
-    /// Nothing is at `base_path`, or it is read-only or full, or does not answer.
+    /// If nothing exists at `base_path`, or it is read-only or full, or does not answer.
     pub async fn condition(&self) -> Result<(), StorageError> {
         let (confined_dir, path) = (self.confined_dir(), self.connection.base_path.clone());
         let target = LocalTarget::directory(&path.to_string_lossy());
@@ -180,7 +179,7 @@ impl LocalStorage {
         self.disk.call(operation, move |_| check::condition(&confined_dir, &path)).await
     }
 
-    /// What hangs: the call that has been in the file system for longest, and for how long; `None` if there is none.
+    /// The call that has been in the file system for longest, and for how long; `None` if there is none.
     #[must_use]
     pub fn longest_call(&self) -> Option<(String, Duration)> {
         self.disk.longest_call(tokio::time::Instant::now())
@@ -198,14 +197,14 @@ impl LocalStorage {
         &self.connection.name
     }
 
-    /// Whether published files carry the origin mark of their record: without it nobody can tell, once a download's
-    /// source is gone, whether it was downloaded.
+    /// Whether published files carry the origin mark of their record: without it, it cannot be determined whether a
+    /// file was downloaded once its source is gone.
     #[must_use]
     pub fn remembers(&self) -> bool {
         self.remembers
     }
 
-    /// The file that a task's local path means; lexical, see [`LocalTarget::resolve`].
+    /// Resolves a task's local path; lexical, see [`LocalTarget::resolve`].
     ///
     /// # Errors
     /// [`StorageError::PathNotAllowed`].
@@ -213,15 +212,15 @@ impl LocalStorage {
         LocalTarget::resolve(&self.connection.base_path, path)
     }
 
-    /// Begins a file at `target`. What is bound to fail is refused now, before a byte is fetched; nothing is
-    /// made before bytes have come (see [`TempFile`]). Missing parents are made with it.
+    /// Starts a file at `target`. What is bound to fail is refused now, before a byte is fetched; nothing is created
+    /// before bytes have arrived (see [`TempFile`]). Missing parents are created with it.
     ///
-    /// A file that is there and was made for the same record is left as it is, whatever `overwrite` says:
-    /// its answer was lost, not the file.
+    /// An existing file that was created for the same record is left as it is, regardless of `overwrite`: its answer
+    /// was lost, not the file.
     ///
     /// # Errors
-    /// [`StorageError::DestinationExists`] where something is there and `overwrite` is false;
-    /// `PathNotAllowed` where it is a directory, has a file among its parents, or leads out.
+    /// [`StorageError::DestinationExists`] if something exists there and `overwrite` is false; `PathNotAllowed` if it
+    /// is a directory, has a file among its parents, or leads out.
     pub async fn create(
         &self,
         target: &LocalTarget,
@@ -231,8 +230,8 @@ impl LocalStorage {
         self.create_or_resume(target, owner, overwrite, None).await
     }
 
-    /// [`LocalStorage::create`], and looks for what an earlier owner of the record has brought of the source at `place`:
-    /// see [`TempFile::earlier`].
+    /// [`LocalStorage::create`]; also searches for what an earlier owner of the record has downloaded of the source at
+    /// `place`: see [`TempFile::earlier`].
     pub async fn create_or_resume(
         &self,
         target: &LocalTarget,
@@ -247,7 +246,7 @@ impl LocalStorage {
             early.probe(&confined_dir, place.as_ref().map(|place| (&parts, place)))
         };
         let look = self.disk.call(operation, look).await;
-        // Only now: what an earlier owner has left is swept away from here on.
+        // Only now: files that an earlier owner has left may be removed from here on.
         self.orphans.lock().begun(target.parent(), &plan.owner, Instant::now());
         Ok(match look? {
             TargetProbe::Before(MarkedFile { size, memory }) => DownloadStart::Before { bytes: size, memory },
@@ -261,21 +260,22 @@ impl LocalStorage {
         SourceFile::open(self.clone(), target.clone()).await
     }
 
-    /// Tries the directory: reads its free space, makes a file and removes it. Blocks.
+    /// Checks the directory: reads its free space, creates a file and removes it. Blocks.
     ///
     /// # Errors
-    /// Where not even the free space can be read.
+    /// If not even the free space can be read.
     pub fn check(&self) -> Result<StorageCheck, StorageError> {
         StorageCheck::of(&self.confined_dir, &self.connection.base_path)
     }
 
-    /// True once no call into the file system is under way, the removal of cancelled tasks' temp files
-    /// included; false if that takes longer than `within`. For the end of a pod, when no task is left.
+    /// True once no call into the file system is in progress, including the removal of cancelled tasks' temp files;
+    /// false if that takes longer than `within`. For the end of a pod, when no task is left.
     pub async fn settled(&self, within: Duration) -> bool {
         self.disk.settled(within).await
     }
 
-    /// Whether somebody besides its owner and its sweep has a file of it, or a call into the file system is under way.
+    /// Whether anything besides its owner and its orphan cleaner uses it, or a call into the file system is in
+    /// progress.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         // A file has a clone of the storage.

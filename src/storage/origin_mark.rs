@@ -1,4 +1,4 @@
-//! What a published file remembers: the record that it was made for, and what its answer said.
+//! The extended attribute of a published file: the record that it was created for, and its redo record.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use crate::record::Record;
 
 /// The extended attribute's name.
 const NAME: &str = "user.ftp-pooler.origin";
-/// Room for a value: a topic's name has at most 249 bytes, and a memory [`MEMORY_MAX`].
+/// The maximum size of a value: a topic's name has at most 249 bytes, and a redo record [`MEMORY_MAX`].
 const VALUE_MAX: usize = 1024;
 
-/// Bytes of a memory at most; a longer one is not kept.
+/// The maximum size of a redo record; a longer one is not stored.
 const MEMORY_MAX: usize = 512;
 
-/// Tells a file that was made for one record from any other.
+/// Distinguishes a file that was created for one record from any other.
 ///
-/// The record's time is part of it: where a topic was recreated, its offsets come again.
+/// The record's time is part of it: if a topic is recreated, its offsets repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginMark(Arc<str>);
 
@@ -31,7 +31,7 @@ impl OriginMark {
         OriginMark(format!("1 {}/{}/{} {time}", origin.topic, origin.partition, origin.offset).into())
     }
 
-    /// Marks a file that has its whole content of `size` bytes; `memory` is kept with it.
+    /// Marks a file that has its complete content of `size` bytes; `memory` is stored with it.
     pub(super) fn put(&self, file: &OwnedFd, size: u64, memory: &str) -> Result<(), Errno> {
         let mut value = self.value(size);
         if !memory.is_empty() && memory.len() <= MEMORY_MAX {
@@ -41,8 +41,8 @@ impl OriginMark {
         retry_on_intr(|| rustix::fs::fsetxattr(file, NAME, value.as_bytes(), XattrFlags::empty()))
     }
 
-    /// The size and memory of the regular file at `name` if it carries this mark, and still has the size that
-    /// it was published with. A file that cannot be read is not known again.
+    /// The size and redo record of the regular file at `name` if it carries this mark, and still has the size that it
+    /// was published with. A file that cannot be read is not recognised.
     pub(super) fn on(&self, dir: &OwnedFd, name: &str) -> Option<MarkedFile> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = retry_on_intr(|| rustix::fs::openat(dir, name, flags, Mode::empty())).ok()?;
@@ -69,16 +69,15 @@ impl fmt::Display for OriginMark {
     }
 }
 
-/// What a published file tells of itself.
+/// What a published file's mark contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MarkedFile {
     pub size: u64,
-    /// What its maker wanted to know again; empty where that was nothing.
+    /// The redo record; empty if there is none.
     pub memory: String,
 }
 
-/// Whether files here can be marked. Asks only: a mark that is not there is another error than one that
-/// cannot be.
+/// Whether files here can be marked. Only probes: a missing mark gives another error than an unsupported one.
 pub(super) fn can_be_put(dir: impl AsFd) -> bool {
     let mut value = [0; VALUE_MAX];
     matches!(rustix::fs::fgetxattr(dir, NAME, value.as_mut_slice()), Ok(_) | Err(Errno::NODATA))

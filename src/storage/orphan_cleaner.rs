@@ -17,15 +17,15 @@ use super::target::LocalTarget;
 use super::temp_name::TempName;
 use super::temp_names::TempNames;
 
-/// With nothing to do, the sweeper looks up this often.
+/// How often the cleaner checks for work when it has none.
 const IDLE: Duration = Duration::from_millis(200);
-/// Between two checks: a hundred directories a second at most.
+/// The pause between two scans: at most a hundred directories a second.
 const PACE: Duration = Duration::from_millis(10);
-/// At the end, what is due is still done for so long.
+/// How long the cleaner continues with due actions at shutdown.
 const LAST: Duration = Duration::from_secs(1);
-/// Entries of one directory that are read at most.
+/// How many entries of one directory are read at most.
 const MAX_ENTRIES: usize = 1_000_000;
-/// Temp files of one directory that are taken note of at most.
+/// How many temp files of one directory are recorded at most.
 const MAX_FOUND: usize = 10_000;
 
 /// [`OrphanTracker`] behind a lock that is never held across I/O. Cheap to clone.
@@ -38,13 +38,13 @@ impl SharedOrphanTracker {
         SharedOrphanTracker(Arc::new(Mutex::new(OrphanTracker::new(scan_interval))))
     }
 
-    /// A look into `directory` has ended: finds out which of the temp files there are nobody's.
+    /// A scan of `directory` has ended: determines which of its temp files are orphaned.
     pub async fn judge(&self, directory: &str, found: Vec<(TempName, TempFileStamp)>, names: &TempNames) {
         let doubtful = self.note(directory, found, names);
         self.ask(directory, doubtful, names).await;
     }
 
-    /// The first half of [`SharedOrphanTracker::judge`]: those of which Kafka is to be asked.
+    /// The first half of [`SharedOrphanTracker::judge`]: returns those about which Kafka must be asked.
     pub fn note(
         &self,
         directory: &str,
@@ -63,19 +63,19 @@ impl SharedOrphanTracker {
     }
 
     pub fn lock(&self) -> MutexGuard<'_, OrphanTracker> {
-        // Nothing panics while it holds the lock; at worst a directory is not swept.
+        // Nothing panics while holding the lock; at worst a directory is not swept.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl LocalStorage {
-    /// Sweeps the directories in which tasks work, until `stop`, and then does what is due.
+    /// Sweeps the directories in which tasks work, until `stop`, and then finishes what is due.
     pub async fn sweep(self, names: TempNames, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let pause = if self.run_next_action(&names).await { PACE } else { IDLE };
             stop.run_until_cancelled(sleep(pause)).await;
         }
-        let _ = timeout(LAST, async { while self.run_next_action(&names).await {} }).await; // the rest is the next one's
+        let _ = timeout(LAST, async { while self.run_next_action(&names).await {} }).await; // the rest is left to the next process
     }
 
     async fn run_next_action(&self, names: &TempNames) -> bool {

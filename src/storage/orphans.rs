@@ -1,20 +1,21 @@
-//! Orphaned temp files, which nobody will finish any more, and where to look for them. Pure: time is an argument.
+//! Orphaned temp files, which no process will finish any more, and which directories to search for them. Pure: time is
+//! an argument.
 //!
 //! A temp file of another incarnation is removed in three cases, and in no other:
-//! - its record is ours now, under a live lease: its last owner has crashed, or was fenced and its rename must fail. (Where
-//!   the record's upload goes on with it, it gets another name instead: [`adoption`].)
-//! - its record is done with, by what the group has committed: whoever still works on it can publish nothing;
-//! - its name cannot be read, since another installation made it, and it has stood unchanged (size and time) for
-//!   [`DEAD_AFTER`] by our own clock. A living transfer writes its file much more often, or ends by its own
-//!   deadlines, so neither clocks nor time zones have to agree.
+//! - its record belongs to this pod now, under a live lease: its last owner has crashed, or was fenced and its rename
+//!   must fail. (If the record's upload resumes it, it is renamed instead: [`adoption`].)
+//! - its record is done, according to the group's commits: a process that still works on it can publish nothing;
+//! - its name cannot be read, since another installation created it, and it has not changed (size and time) for
+//!   [`DEAD_AFTER`] by our own clock. A live transfer writes its file much more often, or ends by its own deadlines, so
+//!   neither clocks nor time zones have to agree.
 //!
-//! In the first two cases the file had been seen before it was judged. A name is given once, so what is true
-//! of it then stays true: nobody will need that file again. The lease is asked once more before the removal all
-//! the same: who is cut off from Kafka may take a moment to notice.
+//! In the first two cases the file was seen before the decision. A name is used only once, so the decision remains
+//! valid: the file will not be needed again. The lease is checked once more before the removal all the same: a pod that
+//! is cut off from Kafka may take a moment to notice.
 //!
-//! A directory is checked when a record of a new assignment begins in it, since then a dead owner may have
-//! left something there, and again at regular times for an hour after its last task, or as long as orphans are
-//! left in it. Never a whole tree, and nothing at all in the way of a task.
+//! A directory is scanned when a record of a new assignment starts in it, since a dead owner may have left something
+//! there, and again at regular intervals for an hour after its last task, or as long as it contains orphans. Never a
+//! whole tree, and nothing that delays a task.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,42 +30,42 @@ mod adoption;
 
 pub use adoption::AdoptionSearch;
 
-/// Another installation's stray has stood unchanged for so long. The longest stall that can be configured
-/// is an hour.
+/// Another installation's temp file counts as orphaned after it has not changed for this long. The longest stall that
+/// can be configured is an hour.
 const DEAD_AFTER: Duration = Duration::from_secs(2 * 3600);
-/// Directories are checked again after so long, unless it is configured.
+/// The default interval between scans of a directory.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
-/// A directory is kept in mind for so long after its last task.
+/// How long a directory is remembered after its last task.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 /// A failed scan is repeated after this, or sooner where scans are more frequent.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(60);
-/// A removal in vain is repeated after this, so many times.
+/// A failed removal is repeated after this, this many times.
 const REMOVE_AGAIN: Duration = Duration::from_secs(5);
 const REMOVALS: u8 = 10;
-/// Between two scans of one directory pass so many times as long as the last one took, and a second at least.
+/// The pause between two scans of one directory, as a multiple of the last one's duration, and at least a second.
 const REST: u32 = 20;
 const MIN_REST: Duration = Duration::from_secs(1);
-/// What a dead owner had in flight is done again so soon after the assignment: these looks do not wait until
-/// nothing else is to be done.
+/// A dead owner's tasks in flight are redone this soon after the assignment: scans within this time do not wait for an
+/// idle session.
 const FRESH: Duration = Duration::from_secs(60);
-/// They take no more than one part in so many of one session's time.
+/// These scans take at most this fraction of one session's time.
 const URGENT_SHARE: u32 = 5;
-/// Directories kept in mind; what comes to others is not swept until there is room.
+/// How many directories are remembered; further ones are not swept until there is room.
 const MAX_DIRECTORIES: usize = 10_000;
-/// Strays kept in mind for each directory.
+/// How many foreign temp files are remembered for each directory.
 const MAX_SEEN: usize = 1_000;
-/// Records kept in mind, the latest.
+/// How many records are remembered, the latest first.
 const MAX_RECORDS: usize = 16_384;
-/// Removals waiting.
+/// How many removals may be pending.
 const MAX_DOOMED: usize = 10_000;
 
-/// A temp file's size and time of change, as far as told.
+/// A temp file's size and modification time, if known.
 pub type TempFileStamp = Option<(u64, i64)>;
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CleanupAction {
-    /// Where that fails: [`OrphanTracker::stands`].
+    /// If it fails: [`OrphanTracker::removal_failed`].
     Remove { directory: Arc<str>, temp: TempName, tries: u8 },
     /// Ends with [`OrphanTracker::scanned`], [`OrphanTracker::scan_failed`] or [`OrphanTracker::forget`].
     Scan { directory: Arc<str> },
@@ -81,13 +82,13 @@ pub struct OrphanTracker {
     fresh: VecDeque<Arc<str>>,
     /// No urgent action before this.
     rests_until: Option<Instant>,
-    /// Records that began here, with the leases they are ours under.
+    /// Records that were started here, with the leases under which they belong to this pod.
     records: HashMap<Origin, Lease>,
     latest: VecDeque<Origin>,
-    /// What was found of records whose owners continue it: see [`adoption`].
+    /// Temp files found of records whose owners may resume them: see [`adoption`].
     expected: HashMap<Origin, Vec<(TempName, TempFileStamp)>>,
     pending_removals: VecDeque<PendingRemoval>,
-    /// Removals that failed, which stand in the order of their next tries.
+    /// Failed removals, in the order of their next tries.
     failed_removals: VecDeque<(Instant, PendingRemoval)>,
 }
 
@@ -95,9 +96,9 @@ pub struct OrphanTracker {
 struct PendingRemoval {
     directory: Arc<str>,
     temp: TempName,
-    /// Removals in vain.
+    /// How many times the removal failed.
     tries: u8,
-    /// Under which its record is ours, where that is the reason.
+    /// The lease under which its record belongs to this pod, if that is the reason.
     lease: Option<Lease>,
 }
 
@@ -107,16 +108,16 @@ struct TrackedDirectory {
     scanned: Option<Instant>,
     /// No scan before this.
     rests_until: Instant,
-    /// When the youngest assignment was made whose records came here.
+    /// The time of the latest assignment whose records were processed here.
     assigned: Instant,
-    /// Scheduled for then; `None` while it is checked.
+    /// When the next scan is due; `None` during a scan.
     due: Option<Instant>,
     last_task: Instant,
     seen: HashMap<TempName, (TempFileStamp, Instant)>,
 }
 
 impl OrphanTracker {
-    /// Directories are checked again after `scan_interval`.
+    /// Scans directories every `scan_interval`.
     pub fn new(scan_interval: Duration) -> OrphanTracker {
         OrphanTracker {
             scan_interval,
@@ -132,7 +133,7 @@ impl OrphanTracker {
         }
     }
 
-    /// A try begins whose temp file will stand in `directory`.
+    /// A try starts whose temp file will be in `directory`.
     pub fn begun(&mut self, directory: &str, owner: &FileOwner, now: Instant) {
         let Some(record) = owner.temp.origin().cloned() else { return };
         self.remember(&record, &owner.lease);
@@ -166,12 +167,13 @@ impl OrphanTracker {
         }
     }
 
-    /// A temp file of this process's own stays where it is: its try is over, and could not remove it.
+    /// A temp file of this process remains: its try is over, and could not remove it.
     pub fn left(&mut self, directory: &str, temp: TempName) {
         self.queue_removal(directory, [(temp, None)]);
     }
 
-    /// What earlier tries of this process at this record have left; to be removed now, or [`OrphanTracker::left`] again.
+    /// What earlier tries of this process at this record have left; must be removed now, or passed to
+    /// [`OrphanTracker::left`] again.
     pub fn take_leftovers(&mut self, directory: &str, owner: &FileOwner) -> Vec<TempName> {
         let mut taken = Vec::new();
         let mut is_left = |pending_removals: &PendingRemoval| {
@@ -186,7 +188,7 @@ impl OrphanTracker {
         taken
     }
 
-    /// What is to be done now, if anything is.
+    /// The next action, if one is due.
     pub fn next(&mut self, now: Instant) -> Option<CleanupAction> {
         self.removal(now).or_else(|| {
             self.scan_schedule.first().filter(|(due, _)| *due <= now)?;
@@ -195,7 +197,7 @@ impl OrphanTracker {
         })
     }
 
-    /// What is not to wait until a session has nothing else to do. Ends with [`OrphanTracker::rest`].
+    /// The next action that must not wait for an idle session. It ends with [`OrphanTracker::rest`].
     pub fn next_urgent(&mut self, now: Instant) -> Option<CleanupAction> {
         if self.rests_until.is_some_and(|until| now < until) {
             return None;
@@ -223,20 +225,20 @@ impl OrphanTracker {
         None
     }
 
-    /// An urgent action has ended that was begun at `begun`.
+    /// An urgent action that started at `begun` has ended.
     pub fn rest(&mut self, begun: Instant, now: Instant) {
         self.rests_until = Some(now + now.saturating_duration_since(begun) * (URGENT_SHARE - 1));
     }
 
-    /// Whether [`OrphanTracker::next`] has something.
+    /// Whether [`OrphanTracker::next`] would return an action.
     pub fn has_work(&self, now: Instant) -> bool {
         !self.pending_removals.is_empty()
             || self.failed_removals.front().is_some_and(|(due, _)| *due <= now)
             || self.scan_schedule.first().is_some_and(|(due, _)| *due <= now)
     }
 
-    /// A scan has ended: these are the temp files in the directory. Returns those of which it must be asked
-    /// whether their records are done with: [`OrphanTracker::judged`].
+    /// A scan has ended: these are the temp files in the directory. Returns those for which it must be determined
+    /// whether their records are done: [`OrphanTracker::judged`].
     pub fn scanned(
         &mut self,
         directory: &str,
@@ -277,7 +279,7 @@ impl OrphanTracker {
         doubtful
     }
 
-    /// The records that these were made for are done with.
+    /// The records for which these were created are done.
     pub fn judged(&mut self, directory: &str, dead: Vec<TempName>) {
         if let Some(known) = self.directories.get_mut(directory) {
             known.seen.retain(|temp, _| !dead.contains(temp));
@@ -285,7 +287,7 @@ impl OrphanTracker {
         self.queue_removal(directory, dead.into_iter().map(|temp| (temp, None)));
     }
 
-    /// The scan, or the question after it, failed: it is repeated soon.
+    /// The scan, or the query after it, failed: it is repeated soon.
     pub fn scan_failed(&mut self, directory: &str, now: Instant) {
         let Some(known) = self.directories.get(directory) else { return };
         if known.seen.is_empty() && now.duration_since(known.last_task) >= REMEMBERED {
@@ -294,14 +296,14 @@ impl OrphanTracker {
         self.schedule(directory, now + RECHECK_INTERVAL.min(self.scan_interval));
     }
 
-    /// The directory is not there: it is out of mind until a task comes to it.
+    /// The directory does not exist: it is forgotten until a task uses it.
     pub fn forget(&mut self, directory: &str) {
         if let Some(due) = self.directories.remove(directory).and_then(|known| known.due) {
             self.scan_schedule.remove(&(due, directory.into()));
         }
     }
 
-    /// A removal failed, after so many others: it is tried again some times. False where it is given up.
+    /// A removal failed, after this many tries: it is repeated some times. False if it is given up.
     pub fn removal_failed(&mut self, directory: Arc<str>, temp: TempName, tries: u8, now: Instant) -> bool {
         let tries = tries + 1;
         let is_tried_again = tries < REMOVALS && self.failed_removals.len() < MAX_DOOMED;
@@ -340,7 +342,7 @@ impl OrphanTracker {
         self.schedule(directory, due);
     }
 
-    /// Has the directory checked then, if not earlier.
+    /// Schedules a scan of the directory for then, if none is scheduled earlier.
     fn schedule(&mut self, directory: &str, due: Instant) {
         let Some((name, _)) = self.directories.get_key_value(directory) else { return };
         let name = Arc::clone(name);

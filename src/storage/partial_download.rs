@@ -1,9 +1,9 @@
-//! What a download that broke off has brought already: a temp file that remembers of which source it is a part,
-//! so that whoever takes the task over can go on from there.
+//! The bytes of an interrupted download: a temp file marked with the source that it is a part of, so that the task's
+//! next owner can resume it.
 //!
-//! Its owner may be frozen, not dead, and go on writing when it wakes. So another's temp file is never taken over
-//! itself: what it has is copied into an own one (shared, not copied, where the file system can). It only grows, and
-//! its first bytes stay what they are.
+//! Its owner may be suspended, not dead, and continue writing when it resumes. So another process's temp file is never
+//! taken over itself: its content is copied into a new one (by reference, if the file system can). It only grows, and
+//! its first bytes do not change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -21,23 +21,23 @@ use super::origin_mark::OriginMark;
 
 /// The extended attribute's name.
 const NAME: &str = "user.ftp-pooler.part";
-/// Room for a value: a mark, and less than 150 bytes more.
+/// The maximum size of a value: a mark, and less than 150 bytes more.
 const VALUE_MAX: usize = 768;
-/// Entries of one directory that are read at most.
+/// How many entries of one directory are read at most.
 const MAX_ENTRIES: usize = 1_000_000;
-/// Temp files of one directory that are opened at most.
+/// How many temp files of one directory are opened at most.
 const MAX_OPENED: usize = 10_000;
-/// Directories kept in mind; where there are more, all are forgotten, and checked again.
+/// How many directories are remembered; if there are more, all are forgotten, and read again.
 const MAX_DIRECTORIES: usize = 10_000;
 
-/// This start of this machine: what a process that was killed had written is there for all others on the same
-/// machine, and surely there after the machine's own end only where it was synced.
+/// The id of this machine's current boot: what a killed process had written is visible to all others on the same
+/// machine, but survives the machine's own end only if it was synced.
 static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned()).filter(|id| !id.is_empty() && !id.contains(' '))
 });
 
-/// Where a source stands: a server, an account, a path. Only its hash is remembered.
+/// The location of a source: a server, an account, a path. Only its hash is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteSourceId(String);
 
@@ -64,16 +64,16 @@ pub struct SourceStamp {
     pub modified: Timestamp,
 }
 
-/// The first bytes of a source, as another owner of the record has brought them.
+/// The first bytes of a source, as another owner of the record has downloaded them.
 #[derive(Debug)]
 pub(super) struct PartialDownload {
     pub file: OwnedFd,
     pub source: SourceStamp,
-    /// So many that can be relied on.
+    /// How many bytes can be relied on.
     pub bytes: u64,
 }
 
-/// Makes a temp file remember what it is a part of; `durable` bytes of it have been synced.
+/// Marks a temp file with the source that it is a part of; `durable` bytes of it have been synced.
 pub(super) fn remember(
     file: &OwnedFd,
     mark: &OriginMark,
@@ -86,7 +86,7 @@ pub(super) fn remember(
     retry_on_intr(|| rustix::fs::fsetxattr(file, NAME, value.as_bytes(), XattrFlags::empty()))
 }
 
-/// The file is whole, and a part of nothing.
+/// Removes the mark: the file is complete.
 pub(super) fn forget(file: &OwnedFd) -> Result<(), Errno> {
     match retry_on_intr(|| rustix::fs::fremovexattr(file, NAME)) {
         Err(Errno::NODATA) => Ok(()),
@@ -94,20 +94,20 @@ pub(super) fn forget(file: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// The parts that stand in the directories of one storage, as found by the latest look into each. Cheap to clone.
+/// The partial downloads in the directories of one storage, as found by the latest scan of each. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PartialDownloads(Arc<Mutex<HashMap<Arc<str>, DirectoryScan>>>);
 
 #[derive(Debug)]
 struct DirectoryScan {
     at: Instant,
-    /// Names, by what the files remember before their sizes: their records.
+    /// File names by the part of their marks that identifies the record.
     names: HashMap<String, String>,
 }
 
-/// What the latest look into a directory tells of a record.
+/// What the latest scan of a directory shows about a record.
 enum ScanResult {
-    /// The name of its part.
+    /// The name of its partial download.
     PartialDownload(String),
     None,
     /// The directory has to be read.
@@ -116,7 +116,7 @@ enum ScanResult {
 
 impl PartialDownloads {
     /// What an earlier owner of the record has left of `place` in `dir`, which is `directory`. The directory is read
-    /// once in an assignment: a part that comes into being later is not another owner's. Blocks.
+    /// once per assignment: a partial download that is created later is not another owner's. Blocks.
     pub fn find(
         &self,
         dir: &OwnedFd,
@@ -154,7 +154,7 @@ impl PartialDownloads {
     }
 }
 
-/// The names of all parts in a directory, by their marks.
+/// The names of all partial downloads in a directory, by their marks.
 fn read(dir: &OwnedFd) -> Result<HashMap<String, String>, Errno> {
     let mut names = HashMap::new();
     let mut opened = 0;
@@ -193,14 +193,14 @@ fn open_any(dir: &OwnedFd, name: &str) -> Option<(OwnedFd, String)> {
     Some((file, value))
 }
 
-/// What stands behind the mark.
+/// What follows the mark.
 struct PartialMark {
     source: SourceStamp,
     boot: String,
     durable: u64,
 }
 
-/// Takes a value apart: the mark, and the rest.
+/// Splits a value into the mark and the rest.
 fn split(value: &str) -> Option<(String, PartialMark)> {
     let mut fields = value.rsplitn(6, ' ');
     let durable = fields.next()?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! A download that goes on where it broke off.
+//! A download that resumes where it was interrupted.
 
 use super::disk_executor::IsAbandoned;
 use super::error::StorageError;
@@ -7,14 +7,13 @@ use super::temp_file::{CHUNK, EarlierBytes, TempFile, WriteStage};
 use super::temp_file_handle::TempFileHandle;
 
 impl TempFile {
-    /// What the file will be a part of until it is whole: it says so to whoever finds it. To be called before its
-    /// first byte.
+    /// Marks the file as a part of this source until it is complete. Must be called before its first byte.
     pub fn is_part_of(&mut self, source: SourceStamp) {
         self.plan.source = Some(source);
     }
 
-    /// What is there of the source already: this file's own bytes, of an earlier try, or what an earlier owner of
-    /// the record has left.
+    /// What exists of the source already: this file's own bytes, from an earlier try, or what an earlier owner of the
+    /// record has left.
     #[must_use]
     pub fn earlier(&self) -> Option<EarlierBytes> {
         match (&self.part, &self.plan.source) {
@@ -26,8 +25,8 @@ impl TempFile {
         }
     }
 
-    /// Goes on from [`TempFile::earlier`]'s first `bytes` bytes; returns how many those are now, which is fewer
-    /// where they are gone meanwhile. What another owner has left is copied, never taken: he may be writing still.
+    /// Resumes after [`TempFile::earlier`]'s first `bytes` bytes; returns how many exist now, which is fewer if they
+    /// were removed meanwhile. What another owner has left is copied, never taken: it may still be writing.
     pub async fn resume_from(&mut self, bytes: u64) -> Result<u64, StorageError> {
         match self.part.take() {
             Some(part) => {
@@ -48,7 +47,7 @@ impl TempFile {
         Ok(self.len())
     }
 
-    /// Forgets what is there: the next byte is the first one.
+    /// Discards the existing bytes: the next byte is the first one.
     pub async fn start_over(&mut self) -> Result<(), StorageError> {
         self.part = None;
         self.plan.source = None;
@@ -56,7 +55,7 @@ impl TempFile {
         self.buffer.clear();
         self.given = 0;
         if let WriteStage::OnDisk(handle) = std::mem::replace(&mut self.stage, WriteStage::Nowhere) {
-            // Its name is taken until it is gone.
+            // Its name is taken until it is removed.
             let discard = move |_: &IsAbandoned<'_>| {
                 drop(handle);
                 Ok(())
@@ -66,7 +65,7 @@ impl TempFile {
         Ok(())
     }
 
-    /// Writes out what has come, and keeps no memory until it goes on.
+    /// Writes out what has arrived, and frees the buffers until it resumes.
     pub async fn rest(&mut self) -> Result<(), StorageError> {
         if !self.buffer.is_empty() {
             self.flush_chunk().await?;
@@ -77,13 +76,13 @@ impl TempFile {
     }
 
     /// The bytes from `offset` on, at most [`CHUNK`], of those that were written out; empty at their end. For a hash
-    /// over what an earlier try has brought.
+    /// over what an earlier try has downloaded.
     pub async fn written(&mut self, offset: u64) -> Result<Vec<u8>, StorageError> {
         self.rest().await?;
         self.work("read again", move |handle| handle.read(Vec::with_capacity(CHUNK), offset)).await
     }
 
-    /// Has `work` done on the file, which is made where it does not stand yet.
+    /// Runs `work` on the file, which is created if it does not exist yet.
     async fn work<T: Send + 'static>(
         &mut self,
         what: &'static str,
@@ -98,7 +97,7 @@ impl TempFile {
             let done = work(&mut handle)?;
             Ok((handle, done))
         });
-        // Dropped meanwhile, the call's own end removes the file.
+        // If it is dropped meanwhile, the call itself removes the file at its end.
         let mut call = call;
         let (handle, done) = call.wait().await?;
         self.given = handle.size();

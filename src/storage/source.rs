@@ -1,4 +1,4 @@
-//! An upload's source: a regular file, read once from begin to end.
+//! An upload's source: a regular file, read once from start to end.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,34 +13,34 @@ use super::error::{PathRole, StorageError};
 use super::target::LocalTarget;
 use super::temp_file::CHUNK;
 
-/// An open source. Its first chunk was read when it was opened, so a file below [`CHUNK`] costs one call; of
-/// a larger one the next chunk is read while the last one is sent.
+/// An open source. Its first chunk was read when it was opened, so a file below [`CHUNK`] costs one call; of a larger
+/// one the next chunk is read while the last one is sent.
 ///
-/// It stays the file that was opened, whatever takes its name meanwhile.
+/// It remains the file that was opened, whatever takes its name meanwhile.
 #[derive(Debug)]
 pub struct SourceFile {
     storage: LocalStorage,
     target: LocalTarget,
     file: Arc<OwnedFd>,
     seen: SourceStat,
-    /// When anything about it was last changed (ctime), as of the opening.
+    /// When anything about it was last changed (ctime), at the time of opening.
     changed_at: (i64, u64),
     ahead: ReadAhead,
     /// The chunk lent to the caller.
     current: Vec<u8>,
     spare: Vec<u8>,
-    /// Bytes handed out, `current` included.
+    /// How many bytes were returned, including `current`.
     read: u64,
 }
 
-/// Tells one content of one file from every other, as far as the file system does.
+/// Identifies one content of one file, as far as the file system permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceIdentity {
     seen: SourceStat,
     changed_at: (i64, u64),
 }
 
-/// What a file was when it was checked.
+/// A file's state when it was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SourceStat {
     size: u64,
@@ -71,7 +71,7 @@ impl SourceFile {
                 return Err(doing.refuses("it is no regular file"));
             }
             let seen = SourceStat::of(&stat);
-            // One byte more than there is shows the end of the file in the same call.
+            // Reading one byte more than the size detects the end of the file in the same call.
             let room = usize::try_from(seen.size).unwrap_or(CHUNK).saturating_add(1).min(CHUNK);
             let first = fill(&file, Vec::with_capacity(room), 0).map_err(|errno| doing.failed(errno))?;
             if seen.size > CHUNK as u64 {
@@ -91,7 +91,7 @@ impl SourceFile {
         self.seen.size
     }
 
-    /// When its content was last changed, as of the opening.
+    /// When its content was last changed, at the time of opening.
     #[must_use]
     pub fn modified(&self) -> SystemTime {
         let (seconds, nanoseconds) = self.seen.modified;
@@ -105,14 +105,14 @@ impl SourceFile {
         self.seen.inode
     }
 
-    /// Which file it was when it was opened: another one, or another content, has another identity.
+    /// Identifies the file as opened: another file, or another content, has another identity.
     #[must_use]
     pub fn identity(&self) -> SourceIdentity {
         SourceIdentity { seen: self.seen, changed_at: self.changed_at }
     }
 
-    /// All that tells this content of this file from any other one, to other processes too: the same bytes are the
-    /// same content.
+    /// Everything that identifies this content of this file, for other processes too: the same bytes are the same
+    /// content.
     #[must_use]
     pub fn description(&self) -> Vec<u8> {
         let SourceStat { size, modified, inode } = self.seen;
@@ -121,7 +121,7 @@ impl SourceFile {
         unsigned.chain(seconds.map(i64::to_be_bytes)).flatten().collect()
     }
 
-    /// Bytes handed out so far, or skipped.
+    /// How many bytes were returned so far, or skipped.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.read
@@ -133,15 +133,15 @@ impl SourceFile {
         self.ahead = ReadAhead::Idle;
     }
 
-    /// The next bytes, at most [`CHUNK`]; empty at the end, and then as many were read as [`SourceFile::size`]
-    /// says. Cancel-safe.
+    /// The next bytes, at most [`CHUNK`]; empty at the end, when as many were read as [`SourceFile::size`] says.
+    /// Cancel-safe.
     ///
-    /// Of a file that takes more than one call these are bytes of the content it was opened with: each time it is
-    /// checked after they were read. What is sent of it to a server can be relied on by whoever goes on with that.
+    /// For a file that takes more than one call, these are bytes of the content it was opened with: that is checked
+    /// after each read. So whatever is sent to a server can be relied on by a process that resumes it.
     ///
     /// # Errors
-    /// [`StorageError::SourceChanged`] where the file was changed, or turns out shorter or longer than it was; a file
-    /// that grows while it is read is not run after.
+    /// [`StorageError::SourceChanged`] if the file was changed, or turns out shorter or longer than it was; a file that
+    /// grows while it is read is not followed.
     pub async fn read(&mut self) -> Result<&[u8], StorageError> {
         let next = loop {
             match std::mem::replace(&mut self.ahead, ReadAhead::Failed) {
@@ -169,8 +169,8 @@ impl SourceFile {
         self.hand_out(next)
     }
 
-    /// Whether the file, checked again, still has the size and time it was opened with: ask after the last
-    /// byte was read, before the upload is given its name.
+    /// Whether the file, checked again, still has the size and time it was opened with: call it after the last byte was
+    /// read, before the upload is renamed.
     pub async fn still_same(&self) -> Result<bool, StorageError> {
         let (file, seen, operation) = (Arc::clone(&self.file), self.seen, self.operation("look at"));
         let disk = self.storage.disk();
@@ -201,7 +201,7 @@ impl SourceFile {
         }));
     }
 
-    /// Makes `chunk` the current one, and has the next one read where there may be one.
+    /// Makes `chunk` the current one, and starts reading the next one if there may be one.
     fn hand_out(&mut self, chunk: Vec<u8>) -> Result<&[u8], StorageError> {
         let at_end = chunk.len() < chunk.capacity().min(CHUNK);
         self.read += chunk.len() as u64;
@@ -230,7 +230,7 @@ impl SourceStat {
         SourceStat { size: stat.st_size as u64, modified, inode: stat.st_ino as u64 }
     }
 
-    /// Fails where the open file has been changed since. Blocks.
+    /// Fails if the open file has been changed since. Blocks.
     fn check_unchanged(self, file: &OwnedFd, operation: &DiskOperation) -> Result<(), StorageError> {
         let stat = rustix::fs::fstat(file).map_err(|errno| operation.doing().failed(errno))?;
         if SourceStat::of(&stat) == self {

@@ -1,4 +1,4 @@
-//! A task's local path, taken beneath `base_path`: purely lexical.
+//! A task's local path, resolved against `base_path`: purely lexical.
 
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::error::StorageError;
 use super::temp_name::TempName;
 
-/// Bytes in one component of a path at most (Linux: `NAME_MAX`).
+/// The maximum length of one component of a path (Linux: `NAME_MAX`).
 const NAME_MAX: usize = 255;
 
-/// A file's place beneath a `base_path`. Equal targets of one storage are the same place, however the task
-/// wrote the path. Cheap to clone.
+/// A file's location beneath a `base_path`. Equal targets of one storage are the same location, however the task wrote
+/// the path. Cheap to clone.
 #[derive(Clone, Debug, Eq)]
 pub struct LocalTarget {
     shown: Arc<str>,
@@ -18,15 +18,14 @@ pub struct LocalTarget {
 }
 
 impl LocalTarget {
-    /// Takes `path` beneath `base_path`: `/x` and `x` are `base_path/x`; an absolute path that already
-    /// begins with `base_path`, by whole components, is that file and not a nested one. `.` and doubled
-    /// slashes mean nothing.
+    /// Resolves `path` against `base_path`: `/x` and `x` are `base_path/x`; an absolute path that already starts with
+    /// `base_path`, by whole components, is that file and not a nested one. `.` and doubled slashes are ignored.
     ///
-    /// A decoded task has been checked for most of this already; what confines the files does not rely on it.
+    /// A decoded task has been checked for most of this already; confinement does not rely on it.
     ///
     /// # Errors
-    /// [`StorageError::PathNotAllowed`] where there is a NUL, a `..`, a component above 255 bytes, no
-    /// file's name at the end, or a name that only the pooler's temp files have.
+    /// [`StorageError::PathNotAllowed`] if there is a NUL, a `..`, a component above 255 bytes, no file name at the
+    /// end, or a name reserved for the pooler's temp files.
     pub fn resolve(base_path: &Path, path: &str) -> Result<LocalTarget, StorageError> {
         let refuse = |why: &str| Err(StorageError::PathNotAllowed(format!("local path {path:?}: {why}")));
         if path.contains('\0') {
@@ -68,7 +67,7 @@ impl LocalTarget {
         &self.relative
     }
 
-    /// The directory it stands in, relative to `base_path`; empty for `base_path` itself.
+    /// Its directory, relative to `base_path`; empty for `base_path` itself.
     pub(super) fn parent(&self) -> &str {
         self.relative.rsplit_once('/').map_or("", |(parent, _)| parent)
     }
@@ -91,7 +90,7 @@ impl std::hash::Hash for LocalTarget {
     }
 }
 
-/// The components of `path` below `base_path`; `None` where none is left.
+/// The components of `path` below `base_path`; `None` if none is left.
 fn without_base<'a>(base_path: &Path, path: &str, parts: &'a [&'a str]) -> Option<&'a [&'a str]> {
     let base: Vec<&[u8]> = base_path
         .components()

@@ -1,4 +1,4 @@
-//! A download's destination: written beside its target, then published whole, or gone.
+//! A download's destination: written to a temp file in the target's directory, then published as a whole, or removed.
 
 use std::time::{Duration, Instant};
 
@@ -11,53 +11,53 @@ use super::final_file_metadata::FinalFileMetadata;
 use super::partial_download::{PartialDownload, SourceStamp};
 use super::temp_file_handle::{TempFileHandle, TempFilePlan};
 
-/// Bytes written by one call. A file of at most this size costs a single call: made, written, synced and
-/// renamed at once. Two such buffers a file at most.
+/// How many bytes one call writes. A file of at most this size costs a single call: created, written, synced and
+/// renamed at once. At most two such buffers per file.
 pub const CHUNK: usize = 256 * 1024;
 
-/// A file that is being written is written to at least this often, and by a stall's time later at most, however
-/// slowly its bytes come: what is idle for much longer is orphaned (see `orphans`).
+/// A file in progress is written to at least this often, or a stall timeout later at most, however slowly its bytes
+/// arrive: a file that is idle for much longer is orphaned (see `orphans`).
 const WRITE_EVERY: Duration = Duration::from_secs(300);
 
-/// A file that is not there yet.
+/// A file that is not published yet.
 ///
-/// Nothing stands on the disk before the first [`CHUNK`] is full, or [`TempFile::publish`] is called; a task
-/// that fails earlier leaves not even a directory. A chunk is written while the next one arrives, so an error
-/// may be told one call late, never after `publish`. Dropped (a cancelled task), it removes what it wrote;
-/// a call under way at that moment does so as soon as the file system lets it.
+/// Nothing exists on disk before the first [`CHUNK`] is full, or [`TempFile::publish`] is called; a task that fails
+/// earlier leaves not even a directory. A chunk is written while the next one arrives, so an error may be reported one
+/// call late, but never after `publish`. If it is dropped (a cancelled task), it removes what it wrote; a call in
+/// progress at that moment does so as soon as the file system lets it.
 #[derive(Debug)]
 pub struct TempFile {
     pub(super) storage: LocalStorage,
     pub(super) plan: TempFilePlan,
     pub(super) stage: WriteStage,
-    /// Arrived, and not yet given to a call.
+    /// Received, and not yet passed to a call.
     pub(super) buffer: Vec<u8>,
-    /// The other buffer, while no call has it.
+    /// The other buffer, while no call uses it.
     pub(super) spare: Vec<u8>,
-    /// Bytes given to calls.
+    /// How many bytes were passed to calls.
     pub(super) given: u64,
-    /// How large the file is going to be, as far as anybody has said.
+    /// The expected size of the file, if known.
     expected: Option<u64>,
-    /// When bytes were last given to a call.
+    /// When bytes were last passed to a call.
     written: Instant,
-    /// What an earlier owner of the record has brought.
+    /// What an earlier owner of the record has downloaded.
     pub(super) part: Option<PartialDownload>,
 }
 
-/// What is there of a source already.
+/// What exists of a source already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EarlierBytes {
     pub source: SourceStamp,
     pub bytes: u64,
 }
 
-/// Where the bytes before the buffer are.
+/// The location of the bytes before the buffer.
 #[derive(Debug)]
 pub(super) enum WriteStage {
     Nowhere,
     OnDisk(Box<TempFileHandle>),
     Writing(PendingCall<WrittenChunk>),
-    /// An error was told; the temp file has been removed.
+    /// An error was returned; the temp file has been removed.
     Failed,
 }
 
@@ -70,19 +70,19 @@ impl TempFile {
         TempFile { storage, plan, stage, buffer, spare, given: 0, expected, written, part }
     }
 
-    /// The file is going to have so many bytes: a small one gets a small buffer.
+    /// Sets the expected size: a small file gets a small buffer.
     pub fn expect(&mut self, bytes: u64) {
         self.expected = Some(bytes);
     }
 
-    /// Room for the next bytes, never none: read the network straight into it (`read_buf`).
+    /// Buffer space for the next bytes, never empty: read the network directly into it (`read_buf`).
     pub async fn room(&mut self) -> Result<impl BufMut, StorageError> {
         let is_on_disk = !matches!(self.stage, WriteStage::Nowhere) && !self.buffer.is_empty();
         if self.buffer.len() >= CHUNK || (is_on_disk && self.written.elapsed() >= WRITE_EVERY) {
             self.flush_chunk().await?;
         }
         if self.buffer.capacity() == 0 {
-            // One byte more than is to come shows the end without another buffer.
+            // One byte more than expected detects the end without another buffer.
             let coming = self.expected.map(|bytes| bytes.saturating_sub(self.given).saturating_add(1));
             let room = coming.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(CHUNK);
             self.buffer.reserve_exact(room.min(CHUNK));
@@ -91,7 +91,7 @@ impl TempFile {
         Ok((&mut self.buffer).limit(free))
     }
 
-    /// Appends `data`, by way of a copy; [`TempFile::room`] spares it.
+    /// Appends `data` by copying it; [`TempFile::room`] avoids the copy.
     pub async fn write(&mut self, data: &[u8]) -> Result<(), StorageError> {
         let mut rest = data;
         while !rest.is_empty() {
@@ -103,7 +103,7 @@ impl TempFile {
         Ok(())
     }
 
-    /// Bytes written so far, buffered ones included.
+    /// How many bytes were written so far, including buffered ones.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.given + self.buffer.len() as u64
@@ -114,21 +114,21 @@ impl TempFile {
         self.len() == 0
     }
 
-    /// The last `count` bytes that were put into the room that [`TempFile::room`] gave.
+    /// The last `count` bytes that were put into the buffer space of [`TempFile::room`].
     #[must_use]
     pub fn latest(&self, count: usize) -> &[u8] {
         self.buffer.get(self.buffer.len().saturating_sub(count)..).unwrap_or_default()
     }
 
-    /// Makes the file durable (fsync) and gives it its name: with `overwrite` in place of whatever stands
-    /// there (a symlink itself, not what it leads to), else only where nothing does; then makes the name
-    /// durable. `may_continue` is asked on a blocking thread, right before the rename.
+    /// Makes the file durable (fsync) and renames it to its target: with `overwrite` replacing whatever exists there (a
+    /// symlink itself, not what it leads to), otherwise only if nothing does; then makes the name durable.
+    /// `may_continue` is called on a blocking thread, right before the rename.
     ///
-    /// Dropped before the rename, it does not happen. After an error nothing of ours is left; only where
-    /// the error is that of the directory's last sync is the file there already.
+    /// If dropped before the rename, it does not happen. After an error none of our files is left; only if the error
+    /// occurred in the directory's last sync is the file already in place.
     ///
     /// # Errors
-    /// [`StorageError::LeaseEnded`] if `may_continue` says no; `DestinationExists` where another was first.
+    /// [`StorageError::LeaseEnded`] if `may_continue` returns false; `DestinationExists` if another was first.
     pub async fn finalize(
         mut self,
         finish: FinalFileMetadata,
@@ -147,7 +147,7 @@ impl TempFile {
         self.storage.disk().start(slot, operation, work).wait().await
     }
 
-    /// Removes what was written, and returns when it is gone. An error is only logged: nobody can act on it.
+    /// Removes what was written, and returns when it is gone. An error is only logged: no caller could act on it.
     pub async fn discard(mut self) {
         if self.settle().await.is_err() {
             return;
@@ -163,7 +163,7 @@ impl TempFile {
         }
     }
 
-    /// Has the full buffer written, once the one before is.
+    /// Starts writing the full buffer, once the previous one is written.
     pub(super) async fn flush_chunk(&mut self) -> Result<(), StorageError> {
         self.settle().await?;
         let operation = self.operation("write");
@@ -187,7 +187,7 @@ impl TempFile {
         Ok(())
     }
 
-    /// Waits for the call under way, if there is one.
+    /// Waits for the call in progress, if there is one.
     pub(super) async fn settle(&mut self) -> Result<(), StorageError> {
         let WriteStage::Writing(call) = &mut self.stage else { return Ok(()) };
         let written = call.wait().await;
@@ -198,7 +198,7 @@ impl TempFile {
         Ok(())
     }
 
-    /// What makes the temp file, or hands out the one there is; to be called where it may block.
+    /// A closure that creates the temp file, or returns the existing one; must be called where it may block.
     pub(super) fn take_handle(
         &mut self,
     ) -> Result<impl FnOnce() -> Result<Box<TempFileHandle>, StorageError> + Send + use<>, StorageError> {

@@ -1,4 +1,4 @@
-//! A temp file on the disk, until it is renamed to its target or removed. Blocking: called off the runtime.
+//! A temp file on disk, until it is renamed to its target or removed. Blocking: called off the runtime.
 
 use std::sync::Arc;
 
@@ -16,26 +16,26 @@ use super::source::fill;
 use super::target::LocalTarget;
 use super::temp_file::CHUNK;
 
-/// Written bytes after which they are sent to the disk without being asked for yet, so that the last sync
-/// of a huge file stays well within a call's deadline.
+/// After this many written bytes, write-back to disk is started early, so that the last sync of a huge file stays well
+/// within a call's deadline.
 const SYNC_EVERY: u64 = 64 << 20;
 
-/// Where a download goes, and under which name until it is whole.
+/// The target of a download, and its temp name until it is complete.
 #[derive(Clone, Debug)]
 pub(super) struct TempFilePlan {
     pub target: LocalTarget,
     pub owner: FileOwner,
     pub overwrite: bool,
-    /// What it is a part of until it is whole, where that is known.
+    /// The source that it is a part of until it is complete, if known.
     pub source: Option<SourceStamp>,
 }
 
-/// What a look at the target has found.
+/// The result of checking the target.
 #[derive(Debug)]
 pub(super) enum TargetProbe {
-    /// The file that is to be made is there, with so many bytes.
+    /// The file exists already, with this many bytes.
     Before(MarkedFile),
-    /// It is to be made; an earlier owner of the record may have brought a part of it.
+    /// It must be created; an earlier owner of the record may have downloaded a part of it.
     Now(Option<PartialDownload>),
 }
 
@@ -44,12 +44,11 @@ impl TempFilePlan {
         OperationContext { what, path: self.target.as_written(), side: PathRole::Destination }
     }
 
-    /// Looks at the target before a byte is fetched, without changing anything: what the file that is there
-    /// remembers if it was made for this very record already, and else, where a part of `place` may be of use, for
-    /// one.
+    /// Checks the target before a byte is fetched, without changing anything: returns the mark of the existing file if
+    /// it was created for this very record already, or otherwise, if a part of `place` may be useful, searches for one.
     ///
     /// # Errors
-    /// The target is there and must not be replaced, is a directory, or exists where nothing may be written.
+    /// If the target exists and must not be replaced, is a directory, or exists where nothing may be written.
     pub fn probe(
         &self,
         confined_dir: &ConfinedDir,
@@ -63,7 +62,7 @@ impl TempFilePlan {
                 Some(stat) if confined_dir::is_dir(&stat) => return Err(failed(Errno::ISDIR)),
                 Some(stat) if confined_dir::is_file(&stat) => {
                     if let Some(remembered) = self.owner.mark.on(&dir, self.target.name()) {
-                        // Who published it may have died before its directory was synced.
+                        // The process that published it may have died before its directory was synced.
                         confined_dir::sync_dir(&dir).map_err(failed)?;
                         return Ok(TargetProbe::Before(remembered));
                     }
@@ -92,7 +91,7 @@ impl TempFilePlan {
     }
 }
 
-/// A temp file beside its target. Dropped unpublished, it removes itself.
+/// A temp file in its target's directory. If dropped unpublished, it removes itself.
 #[derive(Debug)]
 pub(super) struct TempFileHandle {
     confined_dir: Arc<ConfinedDir>,
@@ -106,7 +105,7 @@ pub(super) struct TempFileHandle {
 }
 
 impl TempFileHandle {
-    /// Makes the target's parents, durably, and an empty temp file in the last one.
+    /// Creates the target's parents, durably, and an empty temp file in the last one.
     pub fn create(
         confined_dir: Arc<ConfinedDir>,
         plan: TempFilePlan,
@@ -121,13 +120,13 @@ impl TempFileHandle {
         Ok(TempFileHandle { confined_dir, plan, parent, file, size: 0, unsynced: 0, exists: true })
     }
 
-    /// Fails if a file of this size cannot fit: nothing is written in vain.
+    /// Fails if a file of this size cannot fit, before anything is written.
     pub fn check_space(&self, expected: Option<u64>) -> Result<(), StorageError> {
         let doing = self.plan.doing("write");
         let Some(expected) = expected else { return Ok(()) };
         let space = rustix::fs::fstatvfs(&self.parent).map_err(|errno| doing.failed(errno))?;
         let free = space.f_bavail.saturating_mul(space.f_frsize);
-        // A file system that reports no size at all, as some network and memory file systems do, is not asked.
+        // A file system that reports no size at all, as some network and memory file systems do, is not checked.
         if space.f_blocks == 0 || expected <= free {
             return Ok(());
         }
@@ -155,7 +154,7 @@ impl TempFileHandle {
         Ok(())
     }
 
-    /// Makes the file remember what it is a part of, where that is known; so many bytes of it are durable.
+    /// Marks the file with the source that it is a part of, if known; this many bytes of it are durable.
     pub fn remember(&self, durable: u64) {
         let Some(source) = &self.plan.source else { return };
         if let Err(errno) = partial_download::remember(&self.file, &self.plan.owner.mark, source, durable) {
@@ -167,7 +166,7 @@ impl TempFileHandle {
         }
     }
 
-    /// Appends what `from` has from here on, up to `end`, some 64 MiB at most; false once nothing is left.
+    /// Appends what `from` has beyond this file's size, up to `end`, some 64 MiB at most; false once nothing is left.
     pub fn append_from(&mut self, from: &OwnedFd, end: u64) -> Result<bool, StorageError> {
         let failed = |errno| self.plan.doing("copy what was there of").failed(errno);
         let before = self.size;
@@ -185,7 +184,7 @@ impl TempFileHandle {
         Ok(self.size > before)
     }
 
-    /// Cuts the file down to its first `size` bytes.
+    /// Truncates the file to its first `size` bytes.
     pub fn truncate(&mut self, size: u64) -> Result<(), StorageError> {
         let failed = |errno| self.plan.doing("shorten").failed(errno);
         retry_on_intr(|| rustix::fs::ftruncate(&self.file, size)).map_err(failed)?;
@@ -204,8 +203,8 @@ impl TempFileHandle {
         fill(&self.file, buffer, offset).map_err(|errno| self.plan.doing("read again").failed(errno))
     }
 
-    /// Marks the file, makes it durable, renames it to its target, and makes that durable too. `may_continue`
-    /// is asked as late as can be.
+    /// Marks the file, makes it durable, renames it to its target, and makes that durable too. `may_continue` is called
+    /// as late as possible.
     pub fn finalize(
         mut self,
         finish: &FinalFileMetadata,
@@ -232,8 +231,8 @@ impl TempFileHandle {
             .map_err(|errno| self.plan.doing("sync the directory of").failed(errno))
     }
 
-    /// The directory may have been moved since it was opened, out of `base_path` even: then the file would be
-    /// published where nobody asked for it.
+    /// The directory may have been moved since it was opened, even out of `base_path`: then the file would be published
+    /// in the wrong place.
     fn check_parent(&self) -> Result<(), StorageError> {
         let doing = self.plan.doing("rename");
         let failed = |errno| doing.failed(errno);
@@ -265,7 +264,7 @@ impl TempFileHandle {
         Ok(())
     }
 
-    /// A hard link fails where the name is taken, as the rename should have.
+    /// A hard link fails if the name is taken, as the rename should have.
     fn finalize_by_link(&mut self) -> Result<(), StorageError> {
         let (temp, name) = (self.plan.temp(), self.plan.target.name());
         match rustix::fs::linkat(&self.parent, temp, &self.parent, name, AtFlags::empty()) {
@@ -323,7 +322,7 @@ impl Drop for TempFileHandle {
     }
 }
 
-/// Copies at most `length` bytes at `offset`, by the file system's own means where it has them.
+/// Copies at most `length` bytes at `offset`, using the file system's own copy operation if it has one.
 fn copy(from: &OwnedFd, to: &OwnedFd, offset: u64, length: u64) -> Result<u64, Errno> {
     let (mut at, mut into) = (offset, offset);
     let length = usize::try_from(length).unwrap_or(usize::MAX);

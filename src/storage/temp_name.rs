@@ -1,4 +1,4 @@
-//! The names of temp files, here and on servers: they tell whose they are.
+//! The names of temp files, here and on servers: they identify their owner.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::record::Origin;
 const PREFIX: &str = TEMP_PREFIX;
 const SUFFIX: &str = TEMP_SUFFIX;
 
-/// One start of one pod's process: a restarted pod has another incarnation, so that the temp files of dead
-/// ones can be told from those of the living.
+/// One start of one pod's process: a restarted pod has another incarnation, so that the temp files of dead processes
+/// can be distinguished from those of live ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation(u32);
 
@@ -31,9 +31,9 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// Whose records the files are made for: those of one consumer group in one Kafka cluster, in these topics.
-/// Two installations may share a server and a directory, and have topics and groups of the same names: neither
-/// can read the other's temp names, so neither takes the other's files for its own.
+/// The records that the files are created for: those of one consumer group in one Kafka cluster, in these topics. Two
+/// installations may share a server and a directory, and have topics and groups of the same names: neither can read the
+/// other's temp names, so neither takes the other's files for its own.
 #[derive(Debug)]
 pub(super) struct TempNamespace {
     /// Each topic with its secret.
@@ -44,7 +44,7 @@ impl TempNamespace {
     pub fn new(cluster: &[u8], group: &str, topics: &[Arc<str>]) -> TempNamespace {
         let secret = |topic: &Arc<str>| {
             let parts = [cluster, group.as_bytes(), topic.as_bytes()];
-            // With their lengths, so that no two lists of parts are the same bytes.
+            // With their lengths, so that no two lists of parts give the same bytes.
             let hash = parts.into_iter().fold(Sha256::new(), |hash, part| {
                 hash.chain_update((part.len() as u64).to_be_bytes()).chain_update(part)
             });
@@ -57,7 +57,7 @@ impl TempNamespace {
         self.topics.iter().find(|(name, _)| **name == *topic).map(|(_, secret)| secret)
     }
 
-    /// The record that a name was made for, and what the file is a part of.
+    /// The record that a name was created for, and the hash of the source that the file is a part of.
     fn read(&self, parts: &NameParts) -> Option<(Origin, Option<u64>)> {
         let (topic, secret) = self.topics.iter().find(|(_, secret)| tag(secret) == parts.tag)?;
         let pad = Keystream::of(secret, parts.incarnation, parts.number);
@@ -68,13 +68,13 @@ impl TempNamespace {
     }
 }
 
-/// The name of one try's temp file: `.ftp-pooler-<record>-<incarnation>-<try>.tmp`, 62 bytes of ASCII; or, where it
-/// tells of which source it is a part, the same and that in base32: `.ftp-pooler-<48 digits>.tmp`, 64 bytes.
+/// The name of one try's temp file: `.ftp-pooler-<record>-<incarnation>-<try>.tmp`, 62 bytes of ASCII; or, if it
+/// identifies the source that it is a part of, both in base32: `.ftp-pooler-<48 digits>.tmp`, 64 bytes.
 ///
-/// It does not hold the target's name, which may have 255 bytes already. `record` is where the task's record
-/// stands in Kafka, so that it can be asked whether anybody will still finish the file; enciphered, since a
-/// server's owner need not know how many tasks there are. `try` is another one for each name made in a process:
-/// a try whose last write still hangs in the file system (or on the server) never meets the next try's file.
+/// It does not contain the target's name, which may already have 255 bytes. `record` is the task's record's position in
+/// Kafka, which shows whether the file may still be finished; encrypted, since a server's owner need not know how many
+/// tasks there are. `try` is different for each name created in a process: a try whose last write still hangs in the
+/// file system (or on the server) never meets the next try's file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TempName {
     text: Arc<str>,
@@ -84,7 +84,7 @@ pub struct TempName {
     part: Option<u64>,
 }
 
-/// What stands in a name.
+/// The fields of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct NameParts {
     tag: u32,
@@ -97,10 +97,10 @@ struct NameParts {
 }
 
 impl TempName {
-    /// Bytes in a name; two more in one that tells of its source.
+    /// The length of a name; one that identifies its source has two more bytes.
     pub const LEN: usize = PREFIX.len() + 32 + 1 + 8 + 1 + 4 + SUFFIX.len();
 
-    /// A name that was never given before. A topic that the realm does not know is nobody's.
+    /// A new unique name. A topic that the namespace does not contain gives a name without an owner.
     pub(super) fn new(origin: &Origin, incarnation: Incarnation, realm: &TempNamespace) -> TempName {
         static TRIES: AtomicU32 = AtomicU32::new(0);
         let [.., high, low] = TRIES.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -114,8 +114,8 @@ impl TempName {
         TempName { text: parts.to_string().into(), origin: Some(origin.clone()), parts, part: None }
     }
 
-    /// The same name, which also tells that the file is a part of this source. Only who has the realm's secret can
-    /// tell whether it is.
+    /// The same name, which also identifies the source that the file is a part of. Only a process with the namespace's
+    /// secret can read that.
     pub(super) fn part_of(&self, source: &[u8], realm: &TempNamespace) -> TempName {
         let secret = self.origin.as_ref().and_then(|origin| realm.secret_of(&origin.topic));
         let Some(secret) = secret else { return self.clone() };
@@ -127,14 +127,14 @@ impl TempName {
         TempName { text: parts.to_string().into(), parts, part: Some(part), ..self.clone() }
     }
 
-    /// Reads a name found in a directory; `None` where it is not one of the pooler's.
+    /// Parses a name found in a directory; `None` if it is not one of the pooler's.
     pub(super) fn parse(name: &str, realm: &TempNamespace) -> Option<TempName> {
         let parts = NameParts::parse(name)?;
         let (origin, part) = realm.read(&parts).map_or((None, None), |(origin, part)| (Some(origin), part));
         Some(TempName { text: name.into(), origin, parts, part })
     }
 
-    /// Whether a file of this name can only be one of the pooler's temp files, of whatever installation.
+    /// Whether a file of this name can only be one of the pooler's temp files, of any installation.
     #[must_use]
     pub fn is_one(name: &str) -> bool {
         NameParts::parse(name).is_some()
@@ -145,19 +145,19 @@ impl TempName {
         &self.text
     }
 
-    /// Which process made it.
+    /// The process that created it.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.parts.incarnation
     }
 
-    /// Whether both tell that they are parts of the same source, for the same record.
+    /// Whether both identify the same source, for the same record.
     #[must_use]
     pub fn is_of_same_source(&self, other: &TempName) -> bool {
         self.part.is_some() && self.part == other.part && self.origin == other.origin
     }
 
-    /// The record that it was made for; `None` where that is another installation's.
+    /// The record that it was created for; `None` if that is another installation's.
     #[must_use]
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
@@ -205,13 +205,13 @@ impl fmt::Display for NameParts {
     }
 }
 
-/// What tells one topic of one realm from any other.
+/// Identifies one topic of one namespace.
 fn tag(secret: &[u8; 32]) -> u32 {
     let [a, b, c, d, ..] = *secret;
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// Bits that hide what stands in a name, others for each name.
+/// Bits that hide the fields of a name, different for each name.
 struct Keystream {
     /// 96 of them.
     place: u128,
@@ -234,10 +234,10 @@ fn number<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
     bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// Digits of a name in base32: of 30 bytes.
+/// The number of base32 digits in a name: for 30 bytes.
 const BASE32: usize = 48;
 
-/// RFC 4648, 6, in lower case: names differ on servers that do not tell cases apart, too.
+/// RFC 4648, 6, in lower case: names also differ on servers that are not case-sensitive.
 fn base32(bytes: &[u8]) -> String {
     BASE32_NOPAD.encode(bytes).to_ascii_lowercase()
 }
@@ -308,7 +308,7 @@ mod tests {
         assert!(!plain.is_of_same_source(&plain), "one that tells of no source");
         let theirs = TempName::parse(left.as_str(), &others).unwrap();
         assert!(theirs.origin().is_none() && !theirs.is_of_same_source(&theirs));
-        // Nothing in two names shows that they are of one source.
+        // Nothing in two names shows that they have the same source.
         let shown = |name: &TempName| name.parts.part.unwrap();
         assert_ne!(shown(&left), shown(&wanted));
     }

@@ -1,4 +1,4 @@
-//! Makes temp names, reads those of others, and finds out whose record is done with.
+//! Generates temp names, parses those of others, and determines which records are done.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use super::temp_name::{Incarnation, TempName, TempNamespace};
 use crate::offsets::CommittedOffsets;
 use crate::record::Origin;
 
-/// How long one question to Kafka may take; it is asked again later.
+/// How long one query to Kafka may take; it is repeated later.
 const ASK_WITHIN: Duration = Duration::from_secs(6);
-/// After a question without an answer none is asked for so long.
+/// After an unanswered query, none is sent for this long.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// This process's temp names. Cheap to clone.
@@ -27,12 +27,12 @@ struct TempNamesInner {
     group: String,
     topics: Vec<Arc<str>>,
     namespace: OnceLock<TempNamespace>,
-    /// Kafka gave no answer a moment ago.
+    /// Kafka recently gave no answer.
     silent_until: Mutex<Option<Instant>>,
 }
 
 impl TempNames {
-    /// For the records of `topics`, as this consumer group reads them.
+    /// For the records of `topics`, as read by this consumer group.
     ///
     /// # Errors
     /// The operating system has no randomness.
@@ -68,20 +68,20 @@ impl TempNames {
         TempName::new(record, self.shared.incarnation, self.namespace())
     }
 
-    /// The same name, which also tells of which source the file is a part: see [`TempName::is_of_same_source`].
+    /// The same name, which also identifies the source that the file is a part of: see [`TempName::is_of_same_source`].
     #[must_use]
     pub fn part_of(&self, temp: &TempName, source: &[u8]) -> TempName {
         temp.part_of(source, self.namespace())
     }
 
-    /// Reads a name found in a directory; `None` where it is not one of the pooler's.
+    /// Parses a name found in a directory; `None` if it is not one of the pooler's.
     #[must_use]
     pub fn read(&self, name: &str) -> Option<TempName> {
         TempName::parse(name, self.namespace())
     }
 
-    /// Those of the given whose records are done with, by what the group has committed. `None` where Kafka does not
-    /// say: then they may be asked for again.
+    /// Those whose records are done, according to the group's commits. `None` if Kafka does not answer: they may be
+    /// asked for again.
     pub async fn of_done_records(&self, temps: Vec<TempName>) -> Option<Vec<TempName>> {
         if temps.is_empty() {
             return Some(Vec::new());
@@ -115,7 +115,8 @@ impl TempNames {
         let TempNamesInner { incarnation, committed_offsets, group, topics, namespace, .. } = &*self.shared;
         namespace.get_or_init(|| {
             let cluster = committed_offsets.cluster().unwrap_or_else(|| {
-                // Then nobody else can read our names, nor we theirs: what we leave stands until it is old.
+                // Then no other process can read our names, nor we theirs: what we leave remains until it is old
+                // enough.
                 tracing::warn!(
                     event = "cluster_id_missing",
                     "the Kafka cluster has no id; orphaned temp files remain for two hours"

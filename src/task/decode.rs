@@ -1,4 +1,4 @@
-//! From a record's payload to a task, or to the failure that says why it is none.
+//! Decodes a record's payload to a task, or to a failure that says why it is not one.
 
 use serde_json::value::RawValue;
 
@@ -10,24 +10,23 @@ use super::{Operation, Options, Task, options};
 use crate::config::ConfiguredConnections;
 use crate::failure::{Code, Failure};
 
-/// A `task_id`'s bytes at most.
+/// The maximum length of a `task_id` in bytes.
 pub const MAX_TASK_ID_BYTES: usize = 256;
 
 const FIELDS: [&str; 5] = ["task_id", "operation", "source", "destination", "options"];
 
-/// A record that is no task that can be carried out.
+/// A record that is not a valid task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// The task's id, also where JSON breaks off after it; `None` if it is missing or no valid one.
+    /// The task's id, even if the JSON is truncated after it; `None` if it is missing or invalid.
     pub task_id: Option<String>,
     pub failure: Failure,
 }
 
 /// Decodes a record's payload; `None` is a tombstone.
 ///
-/// Fields that the contract does not know are ignored, whatever they hold. A known one that is there twice is
-/// an error, as nobody can say which was meant. An error names every field that is wrong; its code is
-/// `invalid_task`, else `unknown_connection`, else `path_not_allowed`.
+/// Unknown fields are ignored, whatever they contain. A known field that occurs twice is an error, as it is ambiguous.
+/// An error names every invalid field; its code is `invalid_task`, else `unknown_connection`, else `path_not_allowed`.
 pub fn decode(payload: Option<&[u8]>, connections: &ConfiguredConnections) -> Result<Task, Rejected> {
     let Some(payload) = payload else {
         return Err(Rejected::record(None, "has no value (a tombstone), must be a JSON object"));
@@ -66,12 +65,12 @@ pub fn decode(payload: Option<&[u8]>, connections: &ConfiguredConnections) -> Re
 }
 
 impl Rejected {
-    /// The record as a whole is no JSON object.
+    /// The record as a whole is not a JSON object.
     fn record(task_id: Option<String>, what: impl std::fmt::Display) -> Self {
         Rejected { task_id, failure: Failure::new(Code::InvalidTask, format!("the record {what}")) }
     }
 
-    /// The record is another program's; the task's id is that of the JSON in it.
+    /// The record has another program's format; the task's id is that of the JSON in it.
     fn foreign(ForeignRecord { what, inner }: ForeignRecord<'_>) -> Self {
         let task_id = inner.and_then(|json| {
             let ([task_id], _) = object(json, ["task_id"]);
@@ -107,7 +106,7 @@ fn top_level(payload: &[u8]) -> Result<[JsonField<'_>; FIELDS.len()], Rejected> 
     Err(Rejected::record(read_task_id(task_id, &mut TaskProblems::default()), defect))
 }
 
-/// Says why a text that could not be read as an object is none.
+/// Explains why a text could not be read as an object.
 fn no_object(text: &str) -> String {
     if text.trim_ascii().is_empty() {
         return "is empty, must be a JSON object".to_owned();
@@ -141,7 +140,7 @@ fn read_operation(field: &JsonField<'_>, problems: &mut TaskProblems) -> Option<
     }
 }
 
-/// Sorts the two sides into the remote and the local one. `None` if any part is missing.
+/// Assigns the two sides to remote and local. `None` if any part is missing.
 fn assemble(
     task_id: Option<String>,
     operation: Option<Operation>,

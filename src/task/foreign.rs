@@ -1,14 +1,14 @@
-//! Records that are no tasks because of what wrote them: a registry's serializer, an envelope, a binary format. They are
-//! named, since "not UTF-8 (byte 7)" does not tell a producer which of its settings is wrong.
+//! Records that are not tasks because of the serializer that wrote them: a schema registry's, an envelope, a binary
+//! format. They are named, since "not UTF-8 (byte 7)" does not tell a producer which of its settings is wrong.
 
 use serde_json::value::RawValue;
 
 use super::json::{JsonField, JsonValue, object, string};
 
-/// What a record is instead of a task.
+/// The format of a record that is not a task.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ForeignRecord<'a> {
-    /// To be put behind "the record".
+    /// Completes a sentence that starts with "the record".
     pub what: String,
     /// The JSON in it that may be the task.
     pub inner: Option<&'a str>,
@@ -47,7 +47,7 @@ pub(super) fn binary(payload: &[u8]) -> Option<ForeignRecord<'_>> {
     Some(ForeignRecord { what, inner })
 }
 
-/// A JSON object that is no task, but has one in it.
+/// A JSON object that is not a task, but contains one.
 pub(super) fn envelope(json: &str) -> Option<ForeignRecord<'_>> {
     let (fields, read) =
         object(json, ["task_id", "operation", "schema", "payload", "specversion", "type", "id", "data"]);

@@ -1,4 +1,4 @@
-//! Records as nobody would write them. For `make fuzz`, and for the tests, which try its corpus again.
+//! Arbitrary records. For `make fuzz`, and for the tests, which replay its corpus.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use super::{MAX_PATH_BYTES, MAX_TASK_ID_BYTES, decode};
 use crate::config::{ConfiguredConnections, FtpConnection, LocalConnection};
 use crate::failure::MAX_MESSAGE_BYTES;
 
-/// Any payload is a task that can be carried out, or a failure that says why not.
+/// Any payload is a valid task, or a failure that says why not.
 ///
 /// # Panics
-/// Where what comes out is neither.
+/// If the result is neither.
 pub fn record(payload: &[u8]) {
     let connections = connections();
     match decode(Some(payload), &connections) {

@@ -1,7 +1,7 @@
-//! Reading known fields out of JSON that may hold anything else.
+//! Reads known fields from JSON that may contain anything else.
 //!
-//! Every value is first taken as the raw text it is: `serde_json` skips over it in a loop, so neither deep
-//! nesting nor a number out of range nor a lone surrogate matters in a field that nobody reads.
+//! Every value is first taken as raw text: `serde_json` skips over it in a loop, so neither deep nesting nor a number
+//! out of range nor a lone surrogate matters in a field that is not read.
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -9,30 +9,30 @@ use serde_json::value::RawValue;
 use super::problems::TaskProblems;
 use crate::text::nearest;
 
-/// What a message quotes of a value at most, in characters.
+/// How many characters of a value a message quotes at most.
 const QUOTED_CHARS: usize = 80;
 
-/// What stands in an object under a field's name.
+/// An object's value under a field's name.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum JsonValue<'a> {
     Absent,
     Json(&'a RawValue),
-    /// The name stands there more than once: nobody can say which one is meant.
+    /// The name occurs more than once: it is ambiguous.
     Repeated,
 }
 
 /// A known field of an object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JsonField<'a> {
-    /// From the task's top, with dots: `options.retry_count`.
+    /// The path from the task's top, with dots: `options.retry_count`.
     pub path: &'static str,
     pub value: JsonValue<'a>,
-    /// The name of a member that nobody knows, and that may be meant to be this field.
+    /// The name of an unknown member that may have been meant to be this field.
     similar: Option<&'a RawValue>,
 }
 
-/// Reads the object that `text` holds, and of its members those that `paths` name by their last part.
-/// Where the text is no object or breaks off, the fields that were read up to there come with the error.
+/// Parses the object in `text`, and returns those of its members that `paths` name by their last part. If the text is
+/// not an object or is truncated, the fields that were read up to there are returned with the error.
 pub(super) fn object<'a, const N: usize>(
     text: &'a str,
     paths: [&'static str; N],
@@ -40,7 +40,7 @@ pub(super) fn object<'a, const N: usize>(
     object_and_others(text, paths, &mut |_| ())
 }
 
-/// The same; the name of each member that is none of these, as it stands in the JSON, goes to `other`.
+/// Like [`object`]; the name of each other member, as written in the JSON, is passed to `other`.
 fn object_and_others<'a, const N: usize>(
     text: &'a str,
     paths: [&'static str; N],
@@ -53,7 +53,7 @@ fn object_and_others<'a, const N: usize>(
     (fields, read)
 }
 
-/// The fields of an object within the task; `None`, and a problem, where the field holds no object.
+/// The fields of an object within the task; `None`, and a problem, if the field does not contain an object.
 pub(super) fn nested<'a, const N: usize>(
     field: &JsonField<'a>,
     raw: &'a RawValue,
@@ -63,7 +63,7 @@ pub(super) fn nested<'a, const N: usize>(
     nested_and_others(field, raw, paths, problems, &mut |_| ())
 }
 
-/// The same; the name of each member that is none of these, as it stands in the JSON, goes to `other`.
+/// Like [`nested`]; the name of each other member, as written in the JSON, is passed to `other`.
 pub(super) fn nested_and_others<'a, const N: usize>(
     field: &JsonField<'a>,
     raw: &'a RawValue,
@@ -93,7 +93,7 @@ impl<'a> JsonField<'a> {
         }
     }
 
-    /// The value of a field that has to be there; where it is not, that is a problem.
+    /// The value of a required field; if it is missing, that is a problem.
     pub fn required(&self, needed: &str, problems: &mut TaskProblems) -> Option<&'a RawValue> {
         match self.value {
             JsonValue::Json(raw) => Some(raw),
@@ -109,7 +109,7 @@ impl<'a> JsonField<'a> {
         }
     }
 
-    /// The value of a field that has to be there and be a string that is not empty.
+    /// The value of a required field that must be a non-empty string.
     pub fn required_string(&self, needed: &str, problems: &mut TaskProblems) -> Option<String> {
         let raw = self.required(needed, problems)?;
         match string(raw) {
@@ -126,17 +126,17 @@ impl<'a> JsonField<'a> {
     }
 }
 
-/// The text of a JSON string. `None` where it is no string, or one with half a surrogate pair.
+/// The text of a JSON string. `None` if it is not a string, or one with half a surrogate pair.
 pub(super) fn string(raw: &RawValue) -> Option<String> {
     raw.get().starts_with('"').then(|| serde_json::from_str(raw.get()).ok()).flatten()
 }
 
-/// How a message shows a value: its JSON, the start of it where it is long, without control characters.
+/// A value for messages: its JSON, truncated if it is long, without control characters.
 pub(super) fn quoted(json: &str) -> String {
     let mut chars = json.chars();
     let mut shown = String::with_capacity(json.len().min(QUOTED_CHARS + 4));
     for char in chars.by_ref().take(QUOTED_CHARS) {
-        // U+2028 and U+2029 end a line for some readers of logs, though no control characters.
+        // U+2028 and U+2029 end a line for some log readers, though they are not control characters.
         if char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') {
             shown.extend(char.escape_unicode());
         } else {
@@ -171,7 +171,7 @@ impl<'a> Visitor<'a> for MembersVisitor<'_, 'a> {
     }
 
     fn visit_map<M: MapAccess<'a>>(self, mut members: M) -> Result<(), M::Error> {
-        // The name as well is taken raw: one with half a surrogate pair is just a name we do not know.
+        // The name is taken raw, too: one with half a surrogate pair is just an unknown name.
         while let Some(name) = members.next_key::<&RawValue>()? {
             let value = members.next_value::<&RawValue>()?;
             if let Some(field) = self.fields.iter_mut().find(|field| is_name(name.get(), field.name())) {
@@ -190,7 +190,7 @@ impl<'a> Visitor<'a> for MembersVisitor<'_, 'a> {
     }
 }
 
-/// Whether a member's name, as it stands in the JSON, is `name`.
+/// Whether a member's name, as written in the JSON, is `name`.
 fn is_name(json: &str, name: &str) -> bool {
     if json.contains('\\') {
         return serde_json::from_str::<String>(json).is_ok_and(|text| text == name);
@@ -198,10 +198,10 @@ fn is_name(json: &str, name: &str) -> bool {
     json.strip_prefix('"').and_then(|json| json.strip_suffix('"')) == Some(name)
 }
 
-/// A longer name is no slip of the pen.
+/// A longer name is not a typo.
 const MAX_SIMILAR_BYTES: usize = 40;
 
-/// The field that a member's unknown name is likely to mean: `taskId` or `task-id` for `task_id`.
+/// The field that an unknown member probably means: `taskId` or `task-id` for `task_id`.
 fn similar<'f, 'a>(json: &str, fields: &'f mut [JsonField<'a>]) -> Option<&'f mut JsonField<'a>> {
     if json.len() > MAX_SIMILAR_BYTES {
         return None;

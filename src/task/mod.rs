@@ -1,9 +1,9 @@
-//! The contract in: a record's payload, decoded and validated.
+//! The contract for tasks: a record's payload, decoded and validated.
 //!
 //! ```text
 //! decode     payload → task, or a failure that lists every problem
-//! json       JSON as the contract takes it: no duplicate keys, bounded
-//! foreign    records as other programs' serializers write them: what they are, and what to do
+//! json       the accepted JSON: no duplicate keys, bounded
+//! foreign    records in other programs' formats: what they are, and what to do
 //! options    a task's `options`
 //! side       `source` and `destination`
 //! path       a path's rules
@@ -27,7 +27,7 @@ pub use decode::{MAX_TASK_ID_BYTES, Rejected, decode};
 pub use options::{MAX_RETRY_COUNT, UnknownOption};
 pub use path::{MAX_NAME_BYTES, MAX_PATH_BYTES};
 
-/// Which way the file goes.
+/// The direction of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     Download,
@@ -35,7 +35,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// As tasks and metrics name it.
+    /// Its name in tasks and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ pub enum Verify {
     Auto,
 }
 
-/// What becomes of a download's source once the file is safely there.
+/// What happens to a download's source once the file is safely stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum After {
     Keep,
@@ -62,7 +62,7 @@ pub enum After {
     MoveTo(String),
 }
 
-/// `options`, defaults filled in.
+/// `options`, with defaults filled in.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "they are the contract's fields, each with its own meaning"
@@ -70,16 +70,16 @@ pub enum After {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     pub overwrite: bool,
-    /// How often the pooler tries again by itself: 0 to 100, 3 where absent.
+    /// How often the pooler retries automatically: 0 to 100, 3 if absent.
     pub retry_count: u32,
     pub verify: Verify,
     pub resume: bool,
     pub preserve_mtime: bool,
-    /// The task is not begun after this.
+    /// The task is not started after this.
     pub deadline: Option<Timestamp>,
     pub defer: bool,
     pub after: After,
-    /// The first ones that are none of the contract's.
+    /// The first few that are not part of the contract.
     pub unknown: Vec<UnknownOption>,
 }
 
@@ -116,7 +116,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// Where the file comes from, as `submit` takes it: `CONNECTION:PATH`.
+    /// The source, in the notation of `submit`: `CONNECTION:PATH`.
     #[must_use]
     pub fn source(&self) -> String {
         match self.operation {
@@ -125,7 +125,7 @@ impl Task {
         }
     }
 
-    /// Where the file goes: `CONNECTION:PATH`.
+    /// The destination: `CONNECTION:PATH`.
     #[must_use]
     pub fn destination(&self) -> String {
         match self.operation {

@@ -1,4 +1,4 @@
-//! `options`: each may be absent or null, and has its default then.
+//! `options`: each may be absent or null, and then has its default.
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -13,12 +13,12 @@ use crate::text::{nearest, shorten};
 /// A larger `retry_count` counts as this.
 pub const MAX_RETRY_COUNT: u32 = 100;
 
-/// Unknown options of a task that are remembered, and bytes of a name.
+/// How many unknown options of a task are remembered, and how many bytes of a name.
 const MAX_UNKNOWN: usize = 5;
 const MAX_UNKNOWN_BYTES: usize = 64;
 
-/// A member of `options` that this version does not know: ignored, since a later version may, and told of, since it may
-/// be a slip of the pen.
+/// A member of `options` that this version does not know: ignored, since a later version may know it, and reported,
+/// since it may be a typo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownOption {
     name: String,
@@ -32,7 +32,7 @@ impl UnknownOption {
         UnknownOption { meant: nearest(&name, known), name }
     }
 
-    /// One line for people.
+    /// One line for the log.
     #[must_use]
     pub fn note(&self) -> String {
         let meant = self.meant.map(|meant| format!(", did you mean {meant}?")).unwrap_or_default();
@@ -40,7 +40,7 @@ impl UnknownOption {
     }
 }
 
-/// Reads `options`; what is wrong in it is left at its default, and is a problem.
+/// Reads `options`; an invalid value is left at its default, and is a problem.
 pub(super) fn read(
     field: &JsonField<'_>,
     operation: Option<Operation>,
@@ -59,7 +59,7 @@ pub(super) fn read(
     ];
     let mut unknown = Vec::new();
     let mut note = |name: &RawValue| {
-        // Half a surrogate pair makes a name that no text is.
+        // A name with half a surrogate pair is not text.
         if unknown.len() < MAX_UNKNOWN
             && let Some(name) = string(name)
         {
@@ -84,7 +84,7 @@ pub(super) fn read(
     options
 }
 
-/// Reads `field` into `value` with `read`; what it does not understand is a problem.
+/// Reads `field` into `value` with `read`; an invalid value is a problem.
 fn set<T>(
     field: &JsonField<'_>,
     read: impl Fn(&RawValue) -> Option<T>,
@@ -103,11 +103,11 @@ fn boolean(raw: &RawValue) -> Option<bool> {
     raw.get().parse().ok()
 }
 
-/// A number without a fraction, however it is written (`3`, `3.0`, `1e3`): JSON has one kind of number.
+/// A number without a fraction, however it is written (`3`, `3.0`, `1e3`): JSON has only one kind of number.
 fn count(raw: &RawValue) -> Option<u32> {
     let digits = raw.get();
     if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Digits only: what does not fit is larger than the most there is.
+        // Digits only: a number that does not fit is larger than the maximum.
         return Some(digits.parse().map_or(MAX_RETRY_COUNT, |count: u32| count.min(MAX_RETRY_COUNT)));
     }
     let number: f64 = digits.parse().ok()?;

@@ -1,24 +1,25 @@
-//! Which paths can be a file's path at all. Where they lead is for `storage` and the server to say.
+//! Which paths can be a file's path at all. Where they lead is decided by `storage` and the server.
 
 use std::borrow::Cow;
 
-/// A path's bytes at most: Linux's `PATH_MAX`, and about the longest command line that FTP servers take.
+/// The maximum length of a path in bytes: Linux's `PATH_MAX`, and about the longest command line that FTP servers
+/// accept.
 pub const MAX_PATH_BYTES: usize = 4096;
-/// The bytes of one name in a local path at most: Linux's `NAME_MAX`.
+/// The maximum length of one name in a local path: Linux's `NAME_MAX`.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// Where a path leads to, and so whose rules it has to follow.
+/// The side that a path belongs to, and whose rules it must follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PathKind {
     Remote,
     Local,
 }
 
-/// Says what is wrong with a path that is not empty; `None` if it can be a file's.
+/// What is wrong with a non-empty path; `None` if it can be a file's.
 ///
-/// NUL, CR and LF are refused on both sides: on the control connection a line ends with them or is changed by
-/// them (RFC 959 section 5.3.2 excludes CR and LF; NUL becomes a line feed in vsftpd), and the two sides of a
-/// task should not differ in what a name is. Other control characters are characters of a path there.
+/// NUL, CR and LF are rejected on both sides: on the control connection they end or change a line (RFC 959 section
+/// 5.3.2 excludes CR and LF; NUL becomes a line feed in vsftpd), and the two sides of a task should not differ in what
+/// a name is. Other control characters are valid in a path.
 pub(super) fn defect(path: &str, location: PathKind) -> Option<Cow<'static, str>> {
     if path.len() > MAX_PATH_BYTES {
         return Some(format!("has {} bytes, may have {MAX_PATH_BYTES}", path.len()).into());
@@ -31,8 +32,8 @@ pub(super) fn defect(path: &str, location: PathKind) -> Option<Cow<'static, str>
         };
         return Some(format!("holds a {char} (byte {at}), which no path can").into());
     }
-    // A backslash parts names on Windows' servers. Elsewhere it is a character like any other, but nobody
-    // misses a file whose name is `..\x`.
+    // A backslash separates names on Windows servers. Elsewhere it is an ordinary character, but a file named `..\\x`
+    // is no loss.
     let parts_names = |char| char == '/' || (char == '\\' && location == PathKind::Remote);
     if path.split(parts_names).any(|name| name == "..") {
         return Some("has a `..` component, which is not allowed".into());

@@ -1,4 +1,4 @@
-//! What is wrong with a task, gathered into the one failure that says it all.
+//! The problems of a task, collected into one failure that names them all.
 
 use std::fmt::Display;
 
@@ -8,9 +8,9 @@ use super::json::{JsonField, JsonValue, quoted};
 use crate::failure::{Code, Failure};
 use crate::text::shorten;
 
-/// Problems that a message names; of more it tells the number.
+/// How many problems a message names; the others are counted.
 const NAMED_PROBLEMS: usize = 5;
-/// What such a message holds at most, in bytes.
+/// The maximum length of such a message in bytes.
 const MAX_MESSAGE_BYTES: usize = 1000;
 
 #[derive(Debug, Default)]
@@ -28,12 +28,12 @@ impl TaskProblems {
         self.add(Code::InvalidTask, field, what);
     }
 
-    /// A field that holds something else than it must.
+    /// A field whose value is not what it must be.
     pub fn wrong(&mut self, field: &str, found: &RawValue, needed: impl Display) {
         self.invalid(field, format_args!("is {}, must be {needed}", quoted(found.get())));
     }
 
-    /// Fields that stand more than once in their object.
+    /// Fields that occur more than once in their object.
     pub fn repeated(&mut self, fields: &[JsonField<'_>]) {
         for field in fields.iter().filter(|field| matches!(field.value, JsonValue::Repeated)) {
             self.invalid(field.path, "is there more than once");
@@ -56,7 +56,7 @@ impl TaskProblems {
     }
 }
 
-/// A task that is none comes before a connection that is none, and that before its path.
+/// An invalid task ranks before an unknown connection, and that before its path.
 fn rank(code: Code) -> u8 {
     match code {
         Code::InvalidTask => 0,

@@ -10,10 +10,10 @@ use crate::config::ConfiguredConnections;
 use crate::failure::Code;
 use crate::text::nearest;
 
-/// Connections that an `unknown_connection` lists.
+/// How many connections an `unknown_connection` lists.
 const LISTED_CONNECTIONS: usize = 10;
 
-/// Where an operation's source and its destination lie.
+/// Whether an operation's source and destination are remote or local.
 pub(super) fn locations(operation: Operation) -> (PathKind, PathKind) {
     match operation {
         Operation::Download => (PathKind::Remote, PathKind::Local),
@@ -27,7 +27,7 @@ pub(super) struct TaskSide {
     pub path: String,
 }
 
-/// Reads one side. Which `location` it has to be is known once the operation is; before, only its form is checked.
+/// Reads one side. Which `location` it must be is known once the operation is; before that, only its form is checked.
 pub(super) fn read(
     field: &JsonField<'_>,
     paths: [&'static str; 2],
@@ -48,7 +48,7 @@ pub(super) fn read(
     Some(TaskSide { connection: name?, path: text? })
 }
 
-/// Checks a path's form, as far as it can be told without looking at a file system.
+/// Checks a path's form, as far as possible without a file system.
 pub(super) fn check_path(field: &str, text: &str, location: PathKind, problems: &mut TaskProblems) {
     if let Some(defect) = path::defect(text, location) {
         problems.add(Code::PathNotAllowed, field, format_args!("\"{}\" {defect}", quoted(text)));
@@ -83,7 +83,7 @@ fn check_connection(
     problems.invalid(field, format_args!("\"{}\" is {must_be} ({why})", quoted(name)));
 }
 
-/// What an unknown connection may have been meant to be, and which there are.
+/// Suggests the connection that an unknown name may mean, and lists the existing ones.
 fn hint(name: &str, location: Option<PathKind>, connections: &ConfiguredConnections) -> String {
     let ftp = (location != Some(PathKind::Local)).then(|| names(&connections.ftp)).into_iter().flatten();
     let local = (location != Some(PathKind::Remote)).then(|| names(&connections.local)).into_iter().flatten();

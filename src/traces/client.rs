@@ -1,5 +1,5 @@
-//! The exporter's way to the collector: a POST over a connection of its own, on the pod's runtime. The SDK sends
-//! from a thread that knows no runtime, so the request is handed over.
+//! The exporter's HTTP client: a POST over a separate connection, on the pod's runtime. The SDK sends from a thread
+//! without a runtime, so the request is passed to it.
 
 use std::fmt;
 use std::io;
@@ -17,9 +17,9 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// A request from its connect to the end of its answer.
+/// The time limit of a request, from its connect to the end of its answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
-/// A collector's answer has some bytes; what is more is not read.
+/// A collector's answer is short; anything beyond this is not read.
 const MAX_ANSWER: usize = 64 * 1024;
 
 #[derive(Clone)]
@@ -43,7 +43,7 @@ impl fmt::Debug for CollectorClient {
 impl HttpClient for CollectorClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let to = request.uri().clone();
-        // Made within the runtime: a timer has to know it.
+        // Created within the runtime, which a timer requires.
         let exchanged = self.runtime.spawn(async { timeout(DEADLINE, exchange(request)).await }).await;
         let answered = match exchanged {
             Ok(Ok(answered)) => answered,

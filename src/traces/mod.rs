@@ -6,8 +6,8 @@
 //! client   the exporter's POST to the collector
 //! ```
 //!
-//! Spans are created when a task has left, from what was noted on its way; they wait in a bounded queue for a thread of
-//! the SDK's, which sends them. A span that finds the queue full is dropped: no task waits for its trace.
+//! Spans are created when a task has left, from the notes collected until then; they wait in a bounded queue for a
+//! thread of the SDK, which sends them. If the queue is full, a span is dropped: no task waits for its trace.
 
 mod client;
 mod span;
@@ -34,16 +34,16 @@ pub use span::{SpanEnd, TaskAttributes};
 use crate::config;
 use crate::record::Record;
 
-/// Spans that wait to be sent.
+/// The maximum number of spans waiting to be sent.
 const MAX_QUEUED: usize = 16_384;
-/// Spans of one request.
+/// The maximum number of spans in one request.
 const MAX_BATCH: usize = 1_000;
-/// The longest that a span waits for others to be sent with.
+/// The maximum time that a span waits to be sent with others.
 const EVERY: Duration = Duration::from_secs(2);
-/// Tries of one task that become spans of their own.
+/// The maximum number of a task's tries that become separate spans.
 const MAX_TRIES: usize = 128;
 
-/// Where tasks leave their traces; cheap to clone.
+/// Receives the traces of tasks; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Traces(Option<Arc<TracesInner>>);
 
@@ -55,10 +55,10 @@ struct TracesInner {
 }
 
 impl Traces {
-    /// What `traces.endpoint` asks for; nothing where it is not set. Spans are sent on this runtime.
+    /// Traces as configured by `traces.endpoint`; none if it is not set. Spans are sent on this runtime.
     ///
     /// # Errors
-    /// The exporter does not take the endpoint.
+    /// If the exporter does not accept the endpoint.
     pub fn start(config: &config::TracesConfig, pod: &str, group: &str, runtime: Handle) -> io::Result<Self> {
         let Some(endpoint) = &config.endpoint else { return Ok(Traces(None)) };
         let exporter = SpanExporter::builder()
@@ -74,7 +74,7 @@ impl Traces {
             .with_max_export_batch_size(MAX_BATCH)
             .with_scheduled_delay(EVERY)
             .build();
-        // Whoever began the trace decides; where nobody did, so many of a hundred.
+        // The service that started the trace decides; if there is none, this percentage is sampled.
         let own = Sampler::TraceIdRatioBased(f64::from(config.percent) / 100.0);
         let provider = SdkTracerProvider::builder()
             .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
@@ -86,21 +86,21 @@ impl Traces {
         Ok(Traces(Some(Arc::new(TracesInner { provider, tracer, propagator, group: group.to_owned() }))))
     }
 
-    /// What a task notes on its way; nothing where nobody asks.
+    /// Collects a task's notes; does nothing if traces are off.
     #[must_use]
     pub fn notes(&self) -> TaskNotes {
         TaskNotes(self.0.as_ref().map(|_| Box::default()))
     }
 
-    /// The task has left this pod: its spans are made.
+    /// The task has left this pod: its spans are created.
     pub fn left(&self, notes: TaskNotes, about: &TaskAttributes<'_>, end: SpanEnd<'_>) {
         if let (Some(inner), Some(tries)) = (&self.0, notes.0) {
             inner.record(*tries, about, end);
         }
     }
 
-    /// A record that is no task that can be carried out: its producer finds the error in its trace, too. `task_id` is
-    /// there where it could be read.
+    /// A record that is not a valid task: its producer finds the error in its trace, too. `task_id` is set if it could
+    /// be read.
     pub fn rejected(&self, record: &Record, task_id: Option<&str>, attempts: u32, code: &'static str) {
         let about = TaskAttributes {
             record,
@@ -113,7 +113,7 @@ impl Traces {
         self.left(self.notes(), &about, SpanEnd::Failed(code));
     }
 
-    /// Sends what is left; blocks for this long at most.
+    /// Sends the remaining spans; blocks for at most this long.
     pub fn stop(&self, within: Duration) {
         if let Some(inner) = &self.0
             && let Err(error) = inner.provider.shutdown_with_timeout(within)
@@ -145,7 +145,7 @@ pub struct TaskNotes(Option<Box<TaskTries>>);
 #[derive(Debug, Default)]
 struct TaskTries {
     ended: Vec<TracedTry>,
-    /// When the one that is under way began.
+    /// When the current one started.
     begun: Option<SystemTime>,
 }
 
@@ -153,7 +153,7 @@ struct TaskTries {
 struct TracedTry {
     from: SystemTime,
     to: SystemTime,
-    /// The error's code; none where it succeeded.
+    /// The error's code; none if it succeeded.
     code: Option<&'static str>,
 }
 
@@ -164,7 +164,7 @@ impl TaskNotes {
         }
     }
 
-    /// The try is over, and there will be another, or no answer from it.
+    /// The try is over, and either there will be another, or it gives no answer.
     pub fn try_failed(&mut self, code: &'static str) {
         if let Some(tries) = &mut self.0 {
             tries.end(SystemTime::now(), Some(code));

@@ -1,5 +1,6 @@
-//! A task's spans: names and attributes are those of OpenTelemetry's conventions for messaging, where there are
-//! any, else begin with `ftp_pooler.`. Neither paths nor messages are among them: traces go to whoever reads traces.
+//! A task's spans: names and attributes are those of OpenTelemetry's conventions for messaging, if there are any,
+//! otherwise they start with `ftp_pooler.`. They contain neither paths nor messages, since traces may have other
+//! readers than answers.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,22 +11,22 @@ use opentelemetry::{Context, KeyValue};
 use super::{TaskTries, TracedTry, TracesInner};
 use crate::record::{Header, Record};
 
-/// What a task's span says about it.
+/// The attributes of a task's span.
 #[derive(Debug)]
 pub struct TaskAttributes<'a> {
     pub record: &'a Record,
-    /// Empty where there is none.
+    /// Empty if there is none.
     pub task_id: &'a str,
-    /// `download`, `upload`, or `reject` where the record is no task.
+    /// `download`, `upload`, or `reject` if the record is not a task.
     pub operation: &'static str,
-    /// The FTP side's connection; empty where there is none.
+    /// The FTP side's connection; empty if there is none.
     pub connection: &'a str,
     pub attempts: u32,
-    /// Since this pod took it up.
+    /// The time since this pod consumed it.
     pub since: Duration,
 }
 
-/// How it left.
+/// How it left this pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanEnd<'a> {
     Completed {
@@ -102,7 +103,7 @@ impl TracesInner {
     }
 }
 
-/// A record's headers as the propagator reads them: `traceparent` and `tracestate`, in any case.
+/// A record's headers for the propagator: `traceparent` and `tracestate`, in upper or lower case.
 struct HeaderCarrier<'a>(&'a [Header]);
 
 impl Extractor for HeaderCarrier<'_> {

@@ -1,8 +1,8 @@
-//! What another process has sent of a record's upload, taken over by the record's next owner.
+//! Adopts a partial upload that another process has sent for a record that this pod now owns.
 //!
-//! It is found by its name, which tells the record and, to who may read it, of which source it is a part. It gets a name
-//! of the new owner's first: of two that want it the server gives it to one, and the process that had it before does
-//! not find it when it wakes, so that it can neither rename it nor start writing to it again.
+//! It is found by its name, which identifies the record and, to this installation, the source. It is first renamed to a
+//! name of the new owner: of two pods that want it the server gives it to one, and the process that had it before does
+//! not find it when it resumes, so it can neither rename it nor start writing to it again.
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,13 @@ use super::resume_state::{PartWriters, RESUME_FROM};
 use super::resume_upload::{self, FoundUpload, ResumedUpload};
 use super::{TransferContext, TransferError, retry_on_fresh_session};
 
-/// Between two checks whether another task's search of the directory has ended.
+/// How often to check whether another task's search of the directory has ended.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(50);
-/// Temp files that are removed before the upload begins; the rest go later.
+/// How many temp files are removed before the upload begins; the rest are removed later.
 const REMOVED_AT_ONCE: usize = 8;
 
-/// Goes on with what another process has left of this record's upload: the largest part of this very source. Its other
-/// temp files are removed.
+/// Resumes what another process has left of this record's upload: the largest part of this very source. Its other temp
+/// files are removed.
 pub(super) async fn with_anothers(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -60,12 +60,12 @@ pub(super) async fn with_anothers(
     let renamed = resume_upload::rename(session, context, directory, &temp, name).await?;
     expected.found.clear();
     let Some((name, remote_temp)) = renamed else {
-        // Somebody else has it, or it cannot be renamed.
+        // Another process has taken it, or it cannot be renamed.
         expected.unwanted.push(temp);
         expected.remove(session, context).await?;
         return Ok(None);
     };
-    // Under this name no other process starts writing to it: now its size can be relied on.
+    // No other process starts writing to it under this name: now its size can be relied on.
     let there = resume_upload::size(session, context, directory, &name).await?;
     if !is_of_use(there) {
         resume_upload::remove(session, directory, &name, remote_temp).await;
@@ -81,8 +81,8 @@ pub(super) async fn with_anothers(
     )))
 }
 
-/// What is found of a record's earlier owners is kept for its upload, as long as this exists. What it does not take
-/// stays for its next try.
+/// Reserves the temp files of the record's earlier owners for its upload, as long as this exists. Those that are not
+/// adopted remain available to its next try.
 pub(super) struct AdoptionCandidates<'a> {
     context: &'a TransferContext<'a>,
     directory: &'a str,
@@ -96,7 +96,7 @@ impl<'a> AdoptionCandidates<'a> {
         AdoptionCandidates { context, directory, found: Vec::new(), unwanted: Vec::new() }
     }
 
-    /// Has the directory looked into, unless that was done since the assignment.
+    /// Searches the directory, unless that was done since the assignment.
     async fn search(
         &self,
         session: &mut Session,
@@ -128,7 +128,7 @@ impl<'a> AdoptionCandidates<'a> {
         let looked = context.stop.or(async { Ok::<_, TransferError>(look.await) }).await?;
         let found = match looked {
             Ok(Ok(found)) => found,
-            // The file was not started: another session costs it nothing, and does without the search.
+            // The file was not started: another session costs nothing, and continues without the search.
             Ok(Err(error)) if !session.is_usable() => {
                 return Err(TryError { remedy: Remedy::FreshSession, ..error }.into());
             }
@@ -139,7 +139,7 @@ impl<'a> AdoptionCandidates<'a> {
         let (orphans, names, directory) =
             (context.orphans.clone(), context.names.clone(), self.directory.to_owned());
         let doubtful = orphans.note(&directory, found, &names);
-        // Kafka is asked about other records' files, which is nothing to this upload.
+        // Kafka is asked about other records' files, which does not concern this upload.
         tokio::spawn(async move { orphans.ask(&directory, doubtful, &names).await });
         Ok(())
     }
@@ -152,7 +152,7 @@ impl<'a> AdoptionCandidates<'a> {
         self.unwanted.extend(self.found.drain(..).map(|(temp, _)| temp));
     }
 
-    /// Removes what is not wanted, at once where that is not too much.
+    /// Removes unwanted temp files, immediately if they are not too many.
     async fn remove(
         &mut self,
         session: &mut Session,
@@ -177,7 +177,7 @@ impl Drop for AdoptionCandidates<'_> {
     }
 }
 
-/// A look into a directory, which is repeated where it does not come to its end.
+/// A search of a directory, which is repeated if it is interrupted.
 struct DirectorySearch<'a> {
     orphans: &'a SharedOrphanTracker,
     directory: &'a str,

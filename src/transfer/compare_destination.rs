@@ -1,4 +1,4 @@
-//! What is at an upload's destination already: nothing, this very file, or another.
+//! What already exists at an upload's destination: nothing, this very file, or another.
 
 use bytes::BufMut;
 
@@ -10,7 +10,7 @@ use crate::text::shown;
 use super::integrity_check::IntegrityCheck;
 use super::{TransferContext, TransferError, give_up, throttled};
 
-/// What was found.
+/// The result of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DestinationState {
     Nothing,
@@ -18,12 +18,12 @@ pub(super) enum DestinationState {
     Same,
 }
 
-/// Looks at the destination of a task that must not replace anything: by SIZE, and where that is the local
-/// source's size, `size`, by reading it back. That does not tell who put it there: an earlier try whose
-/// answer was lost, or someone with the same file.
+/// Checks the destination of a task that must not replace anything: by SIZE, and if that equals the local source's
+/// size, `size`, by reading the file back. That does not show who put it there: an earlier try whose answer was lost,
+/// or someone else with the same file.
 ///
 /// # Errors
-/// `destination_exists` where it is another file, or one that cannot be read.
+/// `destination_exists` if it is another file, or one that cannot be read.
 pub(super) async fn destination(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -53,7 +53,7 @@ pub(super) async fn destination(
             Ok(DestinationState::Same)
         }
         Ok(ContentComparison::Shorter) => {
-            // A connection that broke looks like a file that ends: the reply tells them apart.
+            // A connection that broke looks like the end of the file: the reply distinguishes them.
             context.stop.or_soon(retrieve.finish()).await?;
             Err(exists(path, "with other content").into())
         }
@@ -68,15 +68,15 @@ pub(super) async fn destination(
     }
 }
 
-/// What the server sends, beside the local source.
+/// What the server sends, compared with the local source.
 enum ContentComparison {
     Same,
-    /// It is the source's beginning, and the data connection has ended.
+    /// It is a prefix of the source, and the data connection has ended.
     Shorter,
     Other,
 }
 
-/// Compares to the last byte; reads no further than they agree.
+/// Compares up to the last byte; stops reading at the first difference.
 async fn compare(
     retrieve: &mut DownloadStream<'_>,
     context: &TransferContext<'_>,

@@ -1,4 +1,4 @@
-//! Server → local storage: a temp file beside the target, verified, made durable, renamed.
+//! Server → local storage: a temp file in the target's directory, verified, made durable, renamed.
 
 use std::pin::pin;
 
@@ -40,7 +40,7 @@ pub(super) async fn run(
     match fetch(session, context, &mut file, pipeline).await {
         Ok(IntegrityCheck { notes, details, .. }) => {
             let mut done = TransferredFile { bytes: file.len(), notes, details };
-            // Not torn off: whether the file has its name must be known.
+            // Not interrupted: it must be known whether the file was renamed.
             file.finalize(metadata(context, &done), context.stop.may_continue()).await?;
             source_disposal::settle(session, context, &mut done, false).await?;
             Ok(done)
@@ -63,14 +63,14 @@ fn metadata(context: &TransferContext<'_>, done: &TransferredFile) -> FinalFileM
 
 async fn create(session: &Session, context: &TransferContext<'_>) -> Result<DownloadStart, TransferError> {
     let target = context.storage.resolve(&context.task.local_path)?;
-    // Where the whole file is under way already, no part of it is needed.
+    // If the whole file is already being sent, no partial file is needed.
     let resumes = context.resumes && !session.has_started(&context.path);
     let source = resumes.then(|| resume_state::source_id(session.connection(), context));
     let (owner, overwrite) = (context.owner.clone(), context.task.options.overwrite);
     context.stop.or(context.storage.create_or_resume(&target, owner, overwrite, source)).await
 }
 
-/// Brings the whole file, and says what is known and what could not be verified about it.
+/// Downloads the whole file, and records what is known and what could not be verified about it.
 async fn fetch(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -98,7 +98,7 @@ async fn fetch(
     if let Some(bytes) = promised.bytes {
         file.expect(bytes);
     }
-    // Where there is nothing, it starts from the beginning.
+    // If there are no bytes yet, it starts from the beginning.
     check.details.resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
     context.log_resumed(check.details.resumed_from);
     context.gauge.begin(file.len(), promised.bytes);
@@ -114,7 +114,7 @@ async fn fetch(
     }
 }
 
-/// A file that was resumed, and turned out wrong: a server that ignores REST, for one, sends it from its beginning.
+/// A file that was resumed, and turned out wrong: a server that ignores REST, for one, sends it from the beginning.
 fn distrusting_rest(session: &Session, check: &IntegrityCheck, stopped: TransferError) -> TransferError {
     if let TransferError::Failed(error) = &stopped
         && check.details.resumed_from.is_some()
@@ -125,7 +125,7 @@ fn distrusting_rest(session: &Session, check: &IntegrityCheck, stopped: Transfer
     stopped
 }
 
-/// Ends the download whose bytes have all come; in active mode together with the start of the next one.
+/// Ends the download whose bytes have all arrived; in active mode together with the start of the next one.
 async fn finish(
     download: DownloadStream<'_>,
     context: &TransferContext<'_>,
@@ -139,14 +139,14 @@ async fn finish(
     }
 }
 
-/// Takes the next task; its path on the server, where it is a download that can be pipelined.
+/// Takes the next task; returns its path on the server if it is a download that can be pipelined.
 fn next_path(download: &DownloadStream<'_>, pipeline: &mut PipelineContext<'_>) -> Option<String> {
     let TransferRequest { task, record, .. } = pipeline.next_task.next()?;
     let path = download.connection().on_server(&task.remote_path)?;
     (may_be_pipelined(task) && record.lease.is_live() && path.is_ascii()).then_some(path)
 }
 
-/// Whether nothing but SIZE and RETR is sent for it.
+/// Whether only SIZE and RETR are sent for it.
 fn may_be_pipelined(task: &Task) -> bool {
     let options = &task.options;
     task.operation == Operation::Download
@@ -155,7 +155,7 @@ fn may_be_pipelined(task: &Task) -> bool {
         && !options.preserve_mtime
 }
 
-/// Compares what has come with what was promised, and with the server's hash where the task asks for it.
+/// Compares the received file with the announced size, and with the server's hash if the task asks for it.
 async fn verified(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -177,13 +177,13 @@ async fn verified(
     check.compare(session, context, path, "the received").await
 }
 
-/// A file whose source goes away is compared in any case.
+/// A file whose source will be removed is compared in any case.
 fn is_compared(context: &TransferContext<'_>) -> bool {
     let options = &context.task.options;
     options.verify != Verify::None || options.after != After::Keep
 }
 
-/// What the server said about the file before it was asked for it.
+/// What the server reported about the file before sending it.
 struct PromisedSize {
     bytes: Option<u64>,
     note: Option<String>,
@@ -218,7 +218,7 @@ async fn begin<'s>(
     let (bytes, note) = match size {
         SizeReply::Bytes(bytes) => (Some(bytes), None),
         SizeReply::Unsupported => (None, Some("size not verified: the server has no SIZE".to_owned())),
-        // vsftpd says the same of a file that is missing and of one that it just will not measure: RETR tells.
+        // vsftpd replies the same for a missing file and for one that it will not measure: RETR will show.
         SizeReply::Refused { error, .. } => {
             (None, Some(format!("size not verified: {}", error.failure.message)))
         }

@@ -1,19 +1,19 @@
-//! Uploads without a temp name: STOR to the file's own name, and SIZE where it may be asked.
+//! Uploads without a temp name: STOR to the file's own name, and SIZE if it may be asked.
 //!
-//! For accounts that may not rename, for servers whose jobs take files away as they arrive, and for data sets (z/OS), whose
-//! names no temp name can lie beside. What a temp name gives is lost:
+//! For accounts that may not rename, for servers whose jobs pick files up as they arrive, and for data sets (z/OS),
+//! beside whose names no temp name is possible. The guarantees of a temp name are lost:
 //!
-//! - A reader may see a part of the file, and the file that was there before is lost with the first byte.
-//! - A try that fails leaves what it has sent, under the file's name. It is not removed: the record may have another owner
-//!   by then, whose whole file that would be. The next try writes over it, from the first byte: there is nothing that
-//!   tells whose the bytes are, so no upload is resumed.
-//! - A task that is done again (its answer was lost) stores the same file again. A job that collects files as they arrive gets it
-//!   twice.
-//! - `overwrite: false` cannot be kept: a part that an earlier try has left is not to be told from somebody's file. It is
-//!   refused before anything is sent.
+//! - A reader may see a part of the file, and a file that existed before is lost with the first byte.
+//! - A try that fails leaves what it has sent under the file's name. It is not removed: the record may have another
+//!   owner by then, whose complete file that would be. The next try overwrites it from the first byte: nothing shows
+//!   whose bytes they are, so no upload is resumed.
+//! - A task that is redone (its answer was lost) stores the same file again. A job that collects files as they arrive
+//!   gets it twice.
+//! - `overwrite: false` cannot be honoured: a part that an earlier try has left cannot be told from another client's
+//!   file. It is refused before anything is sent.
 //!
-//! Exactly one answer remains, and what it says: `completed` is said only after the server has confirmed the whole file
-//! and, unless `no_check_upload` says otherwise, has been asked for its size.
+//! There is still exactly one answer, and it keeps its meaning: `completed` is reported only after the server has
+//! confirmed the whole file and, unless `no_check_upload` is set, its size has been checked.
 
 use std::fmt::Write as _;
 
@@ -37,7 +37,7 @@ pub(super) enum InPlaceReason {
 }
 
 impl InPlaceReason {
-    /// `None` where a temp name can be used, as far as is known.
+    /// `None` if a temp name can be used, as far as is known.
     pub fn of(session: &Session, path: &str) -> Option<InPlaceReason> {
         if session.connection().upload == UploadMode::InPlace {
             return Some(InPlaceReason::Configured);
@@ -58,7 +58,7 @@ impl InPlaceReason {
     }
 }
 
-/// Whether a path may be a data set's, whatever the server is.
+/// Whether a path may be a data set's, on any server.
 pub(super) fn may_be_data_set(path: &str) -> bool {
     data_set::is_quoted(path) || !path.contains('/')
 }
@@ -89,7 +89,7 @@ pub(super) async fn run(
     if let Err(stopped) = upload::store(session, context, path, &mut source, check, pipeline).await {
         return Err(if session.has_accepted_stor() { left_there(stopped) } else { stopped });
     }
-    // From here on the file has its name, whatever comes.
+    // From here on the file has its final name, whatever happens.
     checked(session, context, bytes, why, check).await.map_err(left_there)?;
     context.stop.or_soon(mtime::keep(session, context, path, &source, check)).await?;
     if !source.still_same().await? {
@@ -120,7 +120,7 @@ async fn checked(
     upload::verified(session, context, &context.path, bytes, check).await.map(|_| ())
 }
 
-/// The file was stored, and is not what it should be.
+/// The file was stored, but is not as expected.
 fn left_there(stopped: TransferError) -> TransferError {
     match stopped {
         TransferError::Failed(mut error) => {
@@ -134,10 +134,10 @@ fn left_there(stopped: TransferError) -> TransferError {
     }
 }
 
-/// The key for accounts that may not rename.
+/// The setting for accounts that may not rename.
 pub(super) const KEY: &str = "upload = in_place";
 
-/// What helps where the server has taken a file and does not rename it.
+/// Adds a hint for a server that has accepted a file but does not rename it.
 pub(super) fn helped_by_in_place(error: &mut TryError) {
     let _ = write!(
         error.failure.message,

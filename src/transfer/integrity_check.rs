@@ -1,4 +1,4 @@
-//! What a file is compared by, and the hashes that are computed over it on its way.
+//! What a file is compared by, and the hashes that are computed while it is transferred.
 
 use crate::digest::{Algorithm, FileHash, Hasher};
 use crate::failure::{Code, TryError};
@@ -10,26 +10,26 @@ use crate::text::shown;
 
 use super::{TransferContext, TransferError, give_up, try_again};
 
-/// The checks of one file, and what its result will say of them.
+/// The checks of one file, and what its result will report about them.
 #[derive(Debug)]
 pub(super) struct IntegrityCheck {
     hashers: Vec<Hasher>,
-    /// The server is asked for this one.
+    /// The algorithm that the server is asked for.
     asked: Option<Algorithm>,
     pub notes: Vec<String>,
     pub details: TransferDetails,
 }
 
 impl IntegrityCheck {
-    /// Which hashes to compute: the one that results carry, and the one that the server computes, too.
+    /// Decides which hashes to compute: the one that results contain, and the one that the server computes.
     ///
     /// # Errors
-    /// `unsupported` where the server has none, and the task insists.
+    /// `unsupported` if the server has none, and the task requires it.
     pub fn begin(session: &Session, context: &TransferContext<'_>) -> Result<IntegrityCheck, TryError> {
         let mut notes = Vec::new();
         let asked = match (context.task.options.verify, session.hashes_by()) {
             (Verify::None | Verify::Size, _) => None,
-            // The account may not look at what it has written.
+            // The account may not read what it has written.
             (Verify::Auto, _)
                 if context.task.operation == Operation::Upload && session.connection().no_check_upload =>
             {
@@ -52,7 +52,7 @@ impl IntegrityCheck {
         Ok(check)
     }
 
-    /// The file's first byte comes once more.
+    /// The transfer starts again from the file's first byte.
     pub fn begin_again(&mut self, context: &TransferContext<'_>) {
         let mut algorithms: Vec<Algorithm> = context.hash.into_iter().chain(self.asked).collect();
         algorithms.dedup();
@@ -66,7 +66,7 @@ impl IntegrityCheck {
         }
     }
 
-    /// The file's first bytes were brought by an earlier try: they are read again where a hash needs them.
+    /// The file's first bytes come from an earlier try: they are read again if a hash needs them.
     pub async fn take_in(
         &mut self,
         context: &TransferContext<'_>,
@@ -85,8 +85,8 @@ impl IntegrityCheck {
         Ok(())
     }
 
-    /// The server has the source's first `there` bytes: they are read where a hash needs them. The source's next
-    /// bytes are those behind them.
+    /// The server has the source's first `there` bytes: they are read if a hash needs them. The source's next bytes are
+    /// those after them.
     pub async fn take_in_source(
         &mut self,
         context: &TransferContext<'_>,
@@ -106,12 +106,12 @@ impl IntegrityCheck {
         Ok(())
     }
 
-    /// Whether the server is asked for a hash.
+    /// Whether the server will be asked for a hash.
     pub fn asks_for_hash(&self) -> bool {
         self.asked.is_some()
     }
 
-    /// The file has the size that SIZE says.
+    /// The file has the size that SIZE reports.
     pub fn has_size(&mut self) {
         self.details.verified_by = Some("size");
         self.used("SIZE");
@@ -124,15 +124,16 @@ impl IntegrityCheck {
         }
     }
 
-    /// All bytes are there: their hashes.
+    /// All bytes have arrived: finishes their hashes.
     pub fn hashed(&mut self) {
         self.details.hashes = self.hashers.drain(..).map(Hasher::finish).collect();
     }
 
-    /// Compares the file at `path` on the server with the bytes that passed by; `verb` says how they did.
+    /// Compares the file at `path` on the server with the transferred bytes; `verb` is the adjective that messages use
+    /// for them.
     ///
     /// # Errors
-    /// `integrity_mismatch` where they differ, `unsupported` where the server does not tell and the task insists.
+    /// `integrity_mismatch` if they differ, `unsupported` if the server has no hash and the task requires it.
     pub async fn compare(
         &mut self,
         session: &mut Session,

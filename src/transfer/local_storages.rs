@@ -8,12 +8,12 @@ use super::give_up;
 use crate::failure::{Code, TryError};
 use crate::storage::{CallWatch, LocalStorage};
 
-/// Clones share what is in it, and each change of it. Whoever has a storage keeps it.
+/// Clones share the content and each change of it. A storage stays valid for those that already have it.
 #[derive(Clone, Debug, Default)]
 pub struct LocalStorages(Arc<RwLock<BTreeMap<String, Arc<LocalStorage>>>>);
 
-/// A local connection's files as they lay when they were asked for, whatever becomes of the connection since; nothing
-/// where there was none. With a watch over the calls of one task's tries.
+/// The local connections' storages at the time when they were requested, whatever happens to the connections since;
+/// empty if there were none. Also monitors the calls of one task's tries.
 #[derive(Clone, Debug, Default)]
 pub struct LocalFiles {
     storage: Option<Arc<LocalStorage>>,
@@ -22,27 +22,27 @@ pub struct LocalFiles {
 
 impl LocalFiles {
     /// # Errors
-    /// `unknown_connection`, where there was none called `name`.
+    /// `unknown_connection` if there was none called `name`.
     pub(super) fn storage(&self, name: &str) -> Result<&Arc<LocalStorage>, TryError> {
         self.storage.as_ref().ok_or_else(|| {
             give_up(Code::UnknownConnection, format!("there is no local connection called {name:?}"))
         })
     }
 
-    /// The same files, with a watch of their own.
+    /// The same storages, with a monitor of their own.
     #[must_use]
     pub fn for_task(&self) -> LocalFiles {
         LocalFiles { storage: self.storage.clone(), watch: Arc::default() }
     }
 
-    /// Whether a call has been in the file system for longer than `after`, even if nobody waits for it any more.
+    /// Whether a call has been in the file system for longer than `after`, even if it is no longer awaited.
     #[must_use]
     pub fn is_hanging(&self, after: Duration) -> bool {
         let longest = self.storage.as_ref().and_then(|storage| storage.longest_call());
         longest.is_some_and(|(_, time)| time > after)
     }
 
-    /// Sees how long a call into the file system is waited for.
+    /// Monitors how long calls into the file system take.
     #[must_use]
     pub fn watch(&self) -> &Arc<CallWatch> {
         &self.watch
@@ -55,18 +55,18 @@ impl LocalStorages {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// A connection's files as they lie now.
+    /// A connection's current storage.
     #[must_use]
     pub fn files(&self, name: &str) -> LocalFiles {
         LocalFiles { storage: self.get(name), watch: Arc::default() }
     }
 
-    /// Whoever asks from now on finds these.
+    /// Later requests get these.
     pub fn replace(&self, storages: BTreeMap<String, Arc<LocalStorage>>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = storages;
     }
 
-    /// What hangs, for each local connection in whose file system a call is under way.
+    /// The hanging calls, one line for each local connection that has any.
     #[must_use]
     pub fn hanging(&self) -> Vec<String> {
         let storages = self.all();
@@ -77,7 +77,7 @@ impl LocalStorages {
         hanging.collect()
     }
 
-    /// As they are now.
+    /// The current storages.
     #[must_use]
     pub fn all(&self) -> BTreeMap<String, Arc<LocalStorage>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -91,7 +91,7 @@ impl From<BTreeMap<String, LocalStorage>> for LocalStorages {
     }
 }
 
-/// Files that differ from others by their name only.
+/// Storages that differ by their name only.
 #[cfg(test)]
 impl LocalFiles {
     pub fn called(name: &str) -> LocalFiles {

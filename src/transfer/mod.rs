@@ -1,34 +1,34 @@
-//! One try at one task on one session: the file arrives whole, or not at all.
+//! One try at one task on one session: the file arrives complete, or not at all.
 //!
 //! ```text
 //! download             server → local storage: into a temp file, verified, renamed
 //! upload               local storage → server: stored under a temp name, verified, renamed
-//! in_place             the same without a temp name
-//! temp_place           where temp files on servers lie, and how they are called there
+//! in_place             an upload without a temp name
+//! temp_place           the directory of temp files on servers, and their names there
 //! upload_rename        the last step of an upload that is alone on its session: the temp file is renamed (`ftp::end_burst`
 //!                      renames pipelined ones)
-//! write_only           directories in which a temp file would stay: none is sent there
+//! write_only           directories in which a temp file would remain: none is sent there
 //! upload_pipeline      consecutive uploads on one session: a rename that is pending until the next file's end, and the
 //!                      whole story of how their commands are joined
 //! integrity_check      what a file is compared by; hashes over its bytes
-//! mtime                a file's modification time: asked for, and kept
+//! mtime                a file's modification time: read, and preserved
 //!
-//! resume_state         what a broken try leaves for the next one, and whether that may use it
-//! resume_upload        an upload continues with what an earlier try has sent
-//! adopt_upload         the same with what another process has sent
+//! resume_state         what a failed try leaves for the next one, and whether that may use it
+//! resume_upload        an upload resumes what an earlier try has sent
+//! adopt_upload         an upload resumes what another process has sent
 //!
-//! redo_record          what a published file remembers of its result, for a task that is done again
-//! compare_destination  what is at an upload's destination already
+//! redo_record          what a published file records of its result, for a task that is redone
+//! compare_destination  what already exists at an upload's destination
 //! source_disposal      a download's source is deleted or moved
 //!
 //! orphan_cleanup       orphaned temp files on servers are removed
-//! local_storages       the local connections' files, by name
-//! throttled            bytes on the data connection, as fast as they may move
+//! local_storages       the local connections' storages, by name
+//! throttled            bytes on the data connection, within the bandwidth limits
 //! stop_signal          what ends a try from outside: its lease, or its caller
 //! ```
 //!
-//! Transfer never names Kafka, and never speaks FTP or touches a file itself: it says what happens in which
-//! order, and what is undone when it stops half-way.
+//! Transfer never names Kafka, and never speaks FTP or touches a file itself: it decides what happens in which order,
+//! and what is undone when it stops half-way.
 
 mod download;
 mod in_place;
@@ -80,7 +80,7 @@ use stop_signal::StopSignal;
 pub use upload_pipeline::{NextTask, TransferProgress, TransferRequest, UploadPipeline};
 use upload_pipeline::{NoNextTask, PipelineContext};
 
-/// What a try that succeeded did.
+/// What a successful try did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransferredFile {
     pub bytes: u64,
@@ -94,7 +94,7 @@ pub struct TransferredFile {
 pub enum TransferError {
     #[error(transparent)]
     Failed(#[from] TryError),
-    /// The record's partition left this pod: nobody here may answer it.
+    /// The record's partition left this pod, which may no longer answer it.
     #[error("the task's partition left this pod")]
     LeaseEnded,
     /// The caller cancelled; the task is as it was before the try.
@@ -109,16 +109,16 @@ pub struct TransferExecutor {
     names: TempNames,
     metrics: Metrics,
     bandwidth: BandwidthLimits,
-    /// Of each file, for its result.
+    /// Which hash results contain.
     hash: Option<Algorithm>,
     sweep_every: Duration,
-    /// By FTP connection: orphaned temp files on its server.
+    /// The orphaned temp files on each FTP connection's server.
     orphans: Arc<Mutex<BTreeMap<String, SharedOrphanTracker>>>,
     kept_limit: KeptTransferLimit,
 }
 
 impl TransferExecutor {
-    /// `storages` by the local connections' names; `names` are for temp files.
+    /// `storages` by local connection name; `names` is for temp files.
     pub fn new(storages: impl Into<LocalStorages>, names: TempNames, metrics: Metrics) -> TransferExecutor {
         TransferExecutor {
             storages: storages.into(),
@@ -132,29 +132,28 @@ impl TransferExecutor {
         }
     }
 
-    /// Every file is hashed on its way, for its result.
+    /// Hashes every file during its transfer, for its result.
     #[must_use]
     pub fn hashing(self, hash: Option<Algorithm>) -> TransferExecutor {
         TransferExecutor { hash, ..self }
     }
 
-    /// Bytes move no faster than these limits say.
+    /// Limits how fast bytes move.
     #[must_use]
     pub fn throttled_by(self, bandwidth: BandwidthLimits) -> TransferExecutor {
         TransferExecutor { bandwidth, ..self }
     }
 
-    /// The same, with directories on servers searched for orphaned temp files after this time, not after an
-    /// hour.
+    /// Changes how often directories on servers are searched for orphaned temp files (normally every hour).
     #[must_use]
     pub fn sweeping_every(self, sweep_every: Duration) -> TransferExecutor {
         TransferExecutor { sweep_every, ..self }
     }
 
-    /// One try at a task alone: see [`TransferExecutor::run_pipelined`].
+    /// A try at a single task: see [`TransferExecutor::run_pipelined`].
     ///
     /// # Errors
-    /// [`TransferError::Failed`] with what the try asks for; its message names the command or file, and the reason.
+    /// [`TransferError::Failed`] with its remedy; the message names the command or file, and the reason.
     pub async fn run(
         &self,
         session: &mut Session,
@@ -165,11 +164,11 @@ impl TransferExecutor {
         self.run_again(session, task, record, &mut ResumeState::default(), cancel).await
     }
 
-    /// [`TransferExecutor::run`], which resumes what an earlier try at the same task and record has left in `kept`, and
-    /// where it fails leaves there what the next one may resume.
+    /// [`TransferExecutor::run`], which resumes what an earlier try at the same task and record has left in
+    /// `resume_state`, and leaves there what the next one may resume if it fails.
     ///
     /// # Errors
-    /// As [`TransferExecutor::run`].
+    /// Those of [`TransferExecutor::run`].
     pub async fn run_again(
         &self,
         session: &mut Session,
@@ -192,17 +191,17 @@ impl TransferExecutor {
         }
     }
 
-    /// One try, at a task between others on the same session: `pipeline` is what the one before left open.
+    /// One try at a task between others on the same session: `pipeline` is what the previous one left open.
     ///
-    /// Stops in an orderly way, within some seconds, when `cancel` is cancelled or the lease ends: the data
-    /// connection is closed, its last reply read, and no temp file stays, here or on the server. Dropping the
-    /// future stops at once: no temp file stays here, one may stay on the server. In both cases
-    /// [`Session::is_usable`] tells whether the session can serve another task.
+    /// Stops in an orderly way, within some seconds, when `cancel` is cancelled or the lease ends: the data connection
+    /// is closed, its last reply read, and no temp file remains, here or on the server. Dropping the future stops at
+    /// once: no temp file remains here, one may remain on the server. In both cases [`Session::is_usable`] shows
+    /// whether the session can serve another task.
     ///
-    /// A try that was past its last step when it was cancelled has succeeded, and says so.
+    /// A try that was past its last step when it was cancelled has succeeded, and returns that.
     ///
     /// # Errors
-    /// As [`TransferExecutor::run`].
+    /// Those of [`TransferExecutor::run`].
     pub async fn run_pipelined(
         &self,
         session: &mut Session,
@@ -216,7 +215,7 @@ impl TransferExecutor {
         let stop = StopSignal::new(&record.lease, cancel);
         stop.check()?;
         let path = on_server(session, &task.remote_path)?;
-        // The try before has made it unusable, and has started nothing of this one.
+        // The previous try has made it unusable, and has started nothing of this one.
         if !session.is_usable() && pipeline.owner_of(record).is_none() && !session.has_started(&path) {
             return Err(retry_on_fresh_session("the session was lost before the try began").into());
         }
@@ -248,7 +247,7 @@ impl TransferExecutor {
             pipeline.settle(session, &context).await;
         }
         kept.belongs_to(session, storage);
-        // What fails while the try is being stopped is no answer.
+        // A failure while the try is being stopped is not its answer.
         let mut ended = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
         if let TransferProgress::Done(done) = &mut ended {
             done.details.connection.clone_from(&task.remote);
@@ -256,7 +255,7 @@ impl TransferExecutor {
         Ok(ended)
     }
 
-    /// The FTP connection was removed: what is on its server is left to whoever connects to it again.
+    /// The FTP connection was removed: files on its server are left to the next pod that connects to it.
     pub fn forget(&self, connection: &str) {
         self.orphans.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
     }
@@ -272,7 +271,7 @@ impl TransferExecutor {
         }
     }
 
-    /// What the tries of a task that is accepted now work in.
+    /// The storages in which the tries of a task that is accepted now work.
     #[must_use]
     pub fn files(&self, local: &str) -> LocalFiles {
         self.storages.files(local)
@@ -303,29 +302,29 @@ fn on_server(session: &Session, path: &str) -> Result<String, TryError> {
     Ok(if session.has_data_sets() { data_set::of_path(&there) } else { there })
 }
 
-/// What one try needs to know.
+/// What one try needs.
 struct TransferContext<'a> {
     storage: &'a LocalStorage,
     task: &'a Task,
-    /// On the server, beneath the connection's `path_root`.
+    /// On the server, including the connection's `path_root`.
     path: String,
     owner: FileOwner,
     names: &'a TempNames,
     hash: Option<Algorithm>,
     metrics: &'a Metrics,
     bandwidth: &'a TransferBandwidth,
-    /// How far it is, for whoever asks.
+    /// The try's progress, for observers.
     gauge: &'a ProgressGauge,
     stop: &'a StopSignal<'a>,
     /// On the server.
     orphans: SharedOrphanTracker,
     kept_limit: &'a KeptTransferLimit,
-    /// Both the task and its connection want broken transfers to be resumed.
+    /// Both the task and its connection allow interrupted transfers to be resumed.
     resumes: bool,
 }
 
 impl TransferContext<'_> {
-    /// Where the transfer continues what an earlier try, or another pod, has transferred.
+    /// Logs where the transfer resumes, if an earlier try or another pod has transferred a part.
     fn log_resumed(&self, bytes: Option<u64>) {
         let Some(bytes) = bytes else { return };
         let (task_id, connection) = (&*self.task.task_id, &*self.task.remote);
@@ -350,7 +349,7 @@ fn try_again(code: Code, message: String) -> TryError {
     TryError { failure: Failure::new(code, message), remedy: Remedy::Wait }
 }
 
-/// A try that is made again on a fresh session, at no cost.
+/// A try that is repeated on a fresh session without counting.
 fn retry_on_fresh_session(why: &str) -> TryError {
     TryError { failure: Failure::new(Code::ConnectFailed, why), remedy: Remedy::FreshSession }
 }

@@ -1,4 +1,4 @@
-//! The time of a file's last change: asked of the server, and kept there.
+//! A file's modification time: read from the server, and set there.
 
 use jiff::Timestamp;
 
@@ -10,10 +10,10 @@ use crate::task::After;
 use super::integrity_check::IntegrityCheck;
 use super::{TransferContext, TransferError};
 
-/// The beginning of the year 0.
+/// The start of the year 0.
 const YEAR_0: i64 = -62_167_219_200;
 
-/// The time of a download's source, where the task needs it: to keep it, or to know the source again.
+/// The time of a download's source, if the task needs it: to preserve it, or to recognise the source.
 pub(super) async fn of_source(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -39,7 +39,7 @@ pub(super) async fn of_source(
     Ok(())
 }
 
-/// Gives the file at `path` the local source's time, where the task asks for it and the server can.
+/// Sets the modification time of the file at `path` to the local source's, if the task asks for it and the server can.
 pub(super) async fn keep(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -63,7 +63,7 @@ pub(super) async fn keep(
     Ok(())
 }
 
-/// `None` where its year has not four digits.
+/// `None` if its year does not have four digits.
 pub(super) fn of_local(source: &SourceFile) -> Option<Timestamp> {
     let at = Timestamp::try_from(source.modified()).ok()?;
     (at.as_second() >= YEAR_0).then_some(at)

@@ -1,7 +1,7 @@
-//! Orphaned temp files are removed from the servers: on sessions that have nothing else to do, and right after an
+//! Removes orphaned temp files from the servers: on sessions that have nothing else to do, and right after an
 //! assignment with a small part of one session's time.
 //!
-//! Which, and where they are looked for, is the same as for local ones: see `storage::orphans`.
+//! Which files, and where they are searched, is the same as for local ones: see `storage::orphans`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,16 +15,16 @@ use crate::storage::{CleanupAction, SharedOrphanTracker, TempFileStamp, TempName
 
 use super::{TransferExecutor, temp_place};
 
-/// How long one action may keep a session from the next task.
+/// How long one action may delay the session's next task.
 pub(super) const WITHIN: Duration = Duration::from_secs(10);
-/// Temp files of one directory whose sizes are asked at most, by SIZE.
+/// For how many temp files of one directory SIZE is sent at most.
 const MAX_SIZES: usize = 100;
-/// Temp files of one directory that are taken note of at most.
+/// How many temp files of one directory are recorded at most.
 const MAX_FOUND: usize = 10_000;
 
 impl TransferExecutor {
-    /// Does one thing that is due on this session's server: searches a directory, or removes a file. False where
-    /// nothing is due. Takes some seconds; the session may be unusable afterwards, or where this is dropped.
+    /// Performs one due action on this session's server: searches a directory, or removes a file. False if nothing is
+    /// due. Takes some seconds; the session may be unusable afterwards, or if this is dropped.
     pub async fn clean_up(&self, session: &mut Session) -> bool {
         let orphans = self.orphans_at(&session.connection().name);
         let action = orphans.lock().next(Instant::now());
@@ -33,7 +33,7 @@ impl TransferExecutor {
         true
     }
 
-    /// The same with what is not to wait until the session has nothing else to do.
+    /// Like [`TransferExecutor::clean_up`], but only what must not wait until the session is idle.
     pub async fn clean_up_at_once(&self, session: &mut Session) -> bool {
         let orphans = self.orphans_at(&session.connection().name);
         let begun = Instant::now();
@@ -44,7 +44,7 @@ impl TransferExecutor {
         true
     }
 
-    /// Whether something is due on the connection's server.
+    /// Whether an action is due on the connection's server.
     pub fn needs_cleanup(&self, connection: &str) -> bool {
         self.orphans_at(connection).lock().has_work(Instant::now())
     }
@@ -121,10 +121,10 @@ pub(super) async fn search(
             continue;
         };
         let mut stamp = file.size.zip(file.exact_time().map(Timestamp::as_second));
-        // Of its own installation's files no size is needed: their records tell.
+        // Files of this installation need no size: their records decide.
         if stamp.is_none() && temp.origin().is_none() && sizes < MAX_SIZES {
             sizes += 1;
-            // A living upload grows.
+            // A live upload grows.
             if let SizeReply::Bytes(size) =
                 session.size(&temp_place::path(&connection, directory, &temp)).await?
             {
@@ -136,7 +136,8 @@ pub(super) async fn search(
     Ok(found)
 }
 
-/// A temp file that may be on the server. Dropped before it is [`RemoteTempFile::gone`], it is removed later.
+/// A temp file that may be on the server. If it is dropped before [`RemoteTempFile::gone`] is called, it is removed
+/// later.
 #[derive(Debug)]
 pub(super) struct RemoteTempFile {
     orphans: SharedOrphanTracker,

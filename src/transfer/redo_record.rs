@@ -1,4 +1,4 @@
-//! What a published file is to remember of its answer, so that a redo gives the same one.
+//! What a published file records of its result, so that a redo returns the same one.
 
 use jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use crate::outcome::TransferDetails;
 const VERIFIED_BY: &str = "by";
 const SOURCE_MTIME: &str = "mtime";
 
-/// `by=size mtime=2025-01-15T10:30:00Z sha256=…`; what is not known is left out.
+/// `by=size mtime=2025-01-15T10:30:00Z sha256=…`; unknown values are omitted.
 pub(super) fn write(details: &TransferDetails) -> String {
     let verified_by = details.verified_by.map(|by| format!("{VERIFIED_BY}={by}"));
     let mtime = details.source_mtime.map(|at| format!("{SOURCE_MTIME}={at}"));
@@ -16,7 +16,7 @@ pub(super) fn write(details: &TransferDetails) -> String {
     verified_by.into_iter().chain(mtime).chain(hashes).collect::<Vec<_>>().join(" ")
 }
 
-/// Reads it again; what it does not understand is left out, as another version may have written it.
+/// Parses it; what it does not understand is skipped, as another version may have written it.
 pub(super) fn read(memory: &str) -> TransferDetails {
     let mut details = TransferDetails::default();
     for (name, value) in memory.split(' ').filter_map(|pair| pair.split_once('=')) {

@@ -1,7 +1,7 @@
-//! What a broken transfer leaves for the next try to resume, and whether it may.
+//! What an interrupted transfer leaves for the next try to resume, and whether it may.
 //!
-//! It may only where the source is provably the same: a server's file by SIZE and MDTM, a local one by size, times and
-//! inode. A resumed file is verified as any other is.
+//! It may only if the source is provably the same: a server's file by SIZE and MDTM, a local one by size, times and
+//! inode. A resumed file is verified like any other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,23 +19,24 @@ use crate::storage::{
 
 use super::{TransferContext, TransferError};
 
-/// Files below this size start over: asking for their time costs a round trip, and there is little to gain.
+/// Smaller files start over: asking for their time costs a round trip, and there is little to gain.
 pub(super) const RESUME_FROM: u64 = 4 << 20;
-/// Fewer bytes are not worth to be kept.
+/// Fewer bytes are not worth keeping.
 const KEPT_FROM: u64 = 1 << 20;
-/// Broken transfers that wait for their next tries in one pod at most; each has a temp file, and open descriptors.
+/// How many interrupted transfers are kept for their next tries in one pod at most; each has a temp file, and open
+/// descriptors.
 const MAX_KEPT: usize = 100;
-/// A time of change counts seconds: within the same one a file may have changed twice.
+/// Modification times are in seconds: a file may have changed twice within one.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// What a try that failed leaves for the next one at the same task. Dropped, it is removed.
+/// What a failed try leaves for the next one at the same task. It is removed on drop.
 #[derive(Debug, Default)]
 pub struct ResumeState {
     what: Option<KeptPart>,
     of: Option<TransferEndpoints>,
 }
 
-/// Between which server and which directory the try was.
+/// The server and the local storage that the try used.
 #[derive(Debug)]
 struct TransferEndpoints {
     server: Arc<FtpConnection>,
@@ -48,7 +49,7 @@ enum KeptPart {
     Upload(Box<SentUpload>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
 }
 
-/// Room for what is kept.
+/// Limits how many partial transfers are kept.
 #[derive(Clone, Debug)]
 pub(super) struct KeptTransferLimit(Arc<Semaphore>);
 
@@ -59,7 +60,7 @@ impl Default for KeptTransferLimit {
 }
 
 impl ResumeState {
-    /// What a try between other ends has left is of no use to this one: their connections' settings have changed.
+    /// Drops the state of a try with another server or storage: their connections' settings have changed.
     pub(super) fn drop_unless_of(&mut self, session: &Session, storage: &Arc<LocalStorage>) {
         let is_elsewhere = |of: &TransferEndpoints| {
             !Arc::ptr_eq(&of.storage, storage) || !session.connection().has_the_files_of(&of.server)
@@ -69,7 +70,7 @@ impl ResumeState {
         }
     }
 
-    /// The try was between these ends.
+    /// Records which server and storage the try used.
     pub(super) fn belongs_to(&mut self, session: &Session, storage: &Arc<LocalStorage>) {
         let ends = || TransferEndpoints { server: session.connection_handle(), storage: Arc::clone(storage) };
         self.of = self.what.is_some().then(ends);
@@ -84,7 +85,7 @@ impl ResumeState {
     }
 
     /// What an earlier try of this process has sent of this source: the temp file's name, and who has written to it. It
-    /// stays here until it is taken over: a try that fails before leaves it to the next one.
+    /// remains here until it is taken over: a try that fails before that leaves it to the next one.
     pub(super) fn sent(&mut self, source: &SourceFile) -> Option<(TempName, PartWriters)> {
         match &self.what {
             Some(KeptPart::Upload(sent, _)) if sent.source == source.identity() => {
@@ -97,14 +98,14 @@ impl ResumeState {
         }
     }
 
-    /// What was sent is the caller's from now on, who sees to it that it is removed.
+    /// Passes what was sent to the caller, who is then responsible for removing it.
     pub(super) fn take_over_sent(&mut self) {
         if let Some(KeptPart::Upload(mut sent, _)) = self.what.take() {
             sent.temp = None;
         }
     }
 
-    /// Keeps the file for the next try if that can resume it, else removes it.
+    /// Keeps the file for the next try if that can resume it, otherwise removes it.
     pub(super) async fn keep_download(
         &mut self,
         context: &TransferContext<'_>,
@@ -122,7 +123,8 @@ impl ResumeState {
         }
     }
 
-    /// Keeps what was sent for the next try if that can resume it. False where it cannot: it is still to be removed.
+    /// Keeps what was sent for the next try if that can resume it. Returns false if it cannot: the file must still be
+    /// removed.
     pub(super) fn keep_upload(
         &mut self,
         context: &TransferContext<'_>,
@@ -143,16 +145,16 @@ impl ResumeState {
     }
 }
 
-/// What a try that failed has sent.
+/// What a failed try has sent.
 pub(super) struct UploadedPart<'a> {
     pub directory: &'a str,
     pub temp: &'a TempName,
-    /// About so many; SIZE will tell.
+    /// An estimate; SIZE will give the exact number.
     pub bytes: u64,
     pub writers: PartWriters,
 }
 
-/// A temp file on the server, which an earlier try of this process has started or resumed. Dropped before it is
+/// A temp file on the server that an earlier try of this process has started or resumed. If it is dropped before it is
 /// taken, it is removed.
 #[derive(Debug)]
 struct SentUpload {
@@ -171,22 +173,22 @@ impl Drop for SentUpload {
     }
 }
 
-/// The tries that have written to a temp file on a server, all from the same source. One whose connection broke may go on for
-/// a while with what is under way to the server: the same bytes at the same places.
+/// The tries that have written to a temp file on a server, all from the same source. One whose connection broke may
+/// continue for a while with bytes in flight: the same bytes at the same offsets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PartWriters {
     /// The server has confirmed the end of each.
     ended: bool,
-    /// So many bytes are sure to be there, whatever the file's size. A server that cuts the file where another writer
-    /// begins leaves a gap between it and a writer that continues behind that.
+    /// This many bytes are certainly there, whatever the file's size. A server that truncates the file where another
+    /// writer begins leaves a gap before a writer that continues beyond that offset.
     sure: Option<u64>,
 }
 
 impl PartWriters {
-    /// A single one, of whose end nothing is known.
+    /// A single writer, whose end is unknown.
     pub const UNKNOWN: PartWriters = PartWriters { ended: false, sure: None };
 
-    /// After the first try: `end_confirmed` where the server has confirmed its end.
+    /// After the first try: `end_confirmed` if the server has confirmed its end.
     pub fn first(end_confirmed: bool) -> PartWriters {
         PartWriters { ended: end_confirmed, sure: None }
     }
@@ -202,13 +204,13 @@ impl PartWriters {
         self.ended
     }
 
-    /// How many bytes of a file can be relied on that has so many.
+    /// How many bytes of a file of this size can be relied on.
     pub fn sure_of(self, size: u64) -> u64 {
         self.sure.map_or(size, |sure| sure.min(size))
     }
 }
 
-/// Whether the try ended on the way, and not for what it carried.
+/// Whether the try was interrupted, rather than failed for its content.
 fn is_broken(why: &TransferError) -> bool {
     let TransferError::Failed(error) = why else { return false };
     error.remedy != Remedy::GiveUp
@@ -221,14 +223,14 @@ fn is_broken(why: &TransferError) -> bool {
 /// Where a download is resumed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ResumePoint {
-    /// Bytes that are there.
+    /// How many bytes exist.
     pub offset: u64,
-    /// Of the whole file.
+    /// The size of the whole file.
     pub size: u64,
 }
 
-/// Asks whether what is there is the beginning of what the server has, and if so makes it the file's; else the file is
-/// empty afterwards.
+/// Checks whether the partial file is a prefix of the server's file, and if so keeps its bytes; otherwise the file is
+/// emptied.
 pub(super) async fn point(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -238,7 +240,7 @@ pub(super) async fn point(
     if context.resumes && session.may_restart_retrieval() && bytes > 0 {
         let now = context.stop.or(described(session, context)).await?;
         if now.as_ref() == Some(&source) {
-            // Of a file that is there wholly the last byte comes again: its end was not heard of.
+            // Of a complete file the last byte is requested again: its end was not confirmed.
             let wanted = bytes.min(source.size.saturating_sub(1));
             let offset = context.stop.or(file.resume_from(wanted)).await?;
             if offset > 0 && offset <= wanted {
@@ -250,7 +252,7 @@ pub(super) async fn point(
     Ok(None)
 }
 
-/// The source as the server describes it; `None` where it does not say all, or not what can be relied on.
+/// The source as the server describes it; `None` if that is incomplete or unreliable.
 async fn described(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -259,7 +261,7 @@ async fn described(
     stamp(session, context, size).await
 }
 
-/// Of a source of this size, what proves later that it is the same still.
+/// For a source of this size, the evidence that will later prove that it has not changed.
 pub(super) async fn stamp(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -274,7 +276,7 @@ pub(super) async fn stamp(
     })
 }
 
-/// [`stamp`], where the time is known already.
+/// [`stamp`], if the time is already known.
 pub(super) fn stamped(
     connection: &FtpConnection,
     context: &TransferContext<'_>,
@@ -290,7 +292,7 @@ pub(super) fn source_id(connection: &FtpConnection, context: &TransferContext<'_
     RemoteSourceId::new(&connection.host, connection.port, &connection.user, &context.path)
 }
 
-/// Whether a change after this one would have another time.
+/// Whether a later change would have a different time.
 pub(super) fn is_settled(modified: Timestamp, now: Timestamp) -> bool {
     now.duration_since(modified).unsigned_abs() >= SETTLED && now > modified
 }

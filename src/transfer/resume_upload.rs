@@ -1,9 +1,8 @@
-//! Uploads that resume what an earlier try has sent: one of this process, or of another that had the record
-//! before.
+//! Uploads that resume what an earlier try has sent: a try of this process, or of another that owned the record before.
 //!
-//! Who sent it may be sending still: a broken connection's bytes may be under way, and another process may be frozen,
-//! not dead. They are the same bytes at the same places, since a source is sent only as long as it is what it was
-//! (see [`SourceFile::read`]). What must be known of the server is what it does to them: see [`RestartSupport`].
+//! The earlier sender may still be sending: a broken connection's bytes may be in flight, and another process may be
+//! suspended, not dead. They are the same bytes at the same offsets, since a source is sent only as long as it is
+//! unchanged (see [`SourceFile::read`]). What must be known is what the server does with them: see [`RestartSupport`].
 
 use std::time::Duration;
 
@@ -20,26 +19,26 @@ use super::upload::{self, clean_up};
 use super::upload_pipeline::PipelineContext;
 use super::{TransferContext, TransferError, retry_on_fresh_session, temp_place};
 
-/// How long a server may take to let a file go on that another process has begun.
+/// How long a server may take to release a file that another process has started.
 const LET_GO_WITHIN: Duration = Duration::from_secs(10);
 
-/// What an upload resumes.
+/// The upload that is resumed.
 #[derive(Debug)]
 pub(super) struct ResumedUpload {
-    /// Bytes that are there.
+    /// How many bytes the server has.
     pub there: u64,
     pub writers: PartWriters,
-    /// As far as it had to be known.
+    /// Known only if it was needed.
     pub restarts: Option<RestartSupport>,
-    /// Another process has sent them.
+    /// They were sent by another process.
     pub is_anothers: bool,
 }
 
 /// Its name, and what is there.
 pub(super) type FoundUpload = Option<(TempName, RemoteTempFile, ResumedUpload)>;
 
-/// The name under which a new temp file of this source is sent: one that tells its next owner what it is a part of,
-/// where resumed on may be worth it.
+/// The name under which a new temp file of this source is sent: one that identifies the source to its next owner, if
+/// resuming it may be worthwhile.
 pub(super) fn name_for(context: &TransferContext<'_>, source: &SourceFile) -> TempName {
     let modified = jiff::Timestamp::try_from(source.modified());
     let is_proof = modified.is_ok_and(|modified| resume_state::is_settled(modified, jiff::Timestamp::now()));
@@ -60,8 +59,8 @@ pub(super) fn part_of(context: &TransferContext<'_>, source: &SourceFile) -> Tem
     context.names.part_of(&context.owner.temp, &told)
 }
 
-/// Resumes what this process has sent. What cannot be resumed is removed; where that cannot be found out on this session
-/// it stays in `kept`.
+/// Resumes what this process has sent. What cannot be resumed is removed; if that cannot be decided on this session, it
+/// remains in the resume state.
 pub(super) async fn with_own(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -77,7 +76,7 @@ pub(super) async fn with_own(
     };
     let there = if there <= source.size() { there } else { 0 };
     let mut resumed = ResumedUpload { there, writers, restarts: None, is_anothers: false };
-    // From its beginning, where it must be: no other process writes to it.
+    // From the beginning, if necessary: no other process writes to it.
     let mut goes_on = writers.have_ended();
     if there > 0 {
         let restarts = restarts(session, context, directory).await?;
@@ -86,7 +85,7 @@ pub(super) async fn with_own(
             resumed.there = 0;
         }
         goes_on |= restarts == RestartSupport::InPlace;
-        // A command that is late must not cut what comes now, nor another pod rely on the file's size.
+        // A late command must not truncate what is sent now, nor may another pod rely on the file's size.
         if !goes_on
             && restarts == RestartSupport::Cut
             && let Some((temp, renamed)) =
@@ -105,17 +104,17 @@ pub(super) async fn with_own(
     Ok(None)
 }
 
-/// The file until it has its name.
+/// The file until it has its final name.
 pub(super) struct TempUpload {
     pub path: String,
-    /// What of it an earlier try has sent.
+    /// The part that an earlier try has sent.
     pub resumed: Option<ResumedUpload>,
-    /// Whatever is there, no try resumes it.
+    /// No try may resume it, whatever it contains.
     pub is_given_up: bool,
 }
 
 impl TempUpload {
-    /// What the try has left, for the next one; `end_confirmed` where the server has confirmed its end.
+    /// What the try leaves for the next one; `end_confirmed` if the server has confirmed its end.
     pub fn part<'a>(
         &self,
         directory: &'a str,
@@ -134,9 +133,9 @@ impl TempUpload {
     }
 }
 
-/// Sends what the server does not have yet of a file that an earlier try has started. The earlier connection may not be
-/// gone at the server: what it still writes is what is there already, the source being the same. `None` where the file
-/// has to be sent from its beginning.
+/// Sends what the server does not have yet of a file that an earlier try has started. The server may not have closed
+/// the earlier connection: what it still writes is what the file already contains, since the source is the same. `None`
+/// if the file must be sent from the beginning.
 pub(super) async fn send(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -185,7 +184,7 @@ pub(super) async fn send(
     Ok(Some(there))
 }
 
-/// 0 where it is not known.
+/// 0 if it is not known.
 pub(super) async fn size(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -231,7 +230,7 @@ pub(super) async fn restarts(
     }
 }
 
-/// `None` where the server refuses.
+/// `None` if the server refuses.
 pub(super) async fn rename(
     session: &mut Session,
     context: &TransferContext<'_>,

@@ -1,8 +1,8 @@
-//! A download's source is deleted or moved once its file is safely there: DELE, or RNFR and RNTO.
+//! A download's source is deleted or moved once the file is safely stored: DELE, or RNFR and RNTO.
 //!
-//! The source is checked once more right before it is taken away. One that was changed since it was fetched is
-//! another file, which was not fetched: it stays. So does one of which nothing proves that it is the one that was
-//! fetched, where the record is done again.
+//! The source is checked once more right before it is removed. One that was changed since it was fetched is another
+//! file, which was not fetched: it remains. So does one that cannot be proved to be the one that was fetched, if the
+//! record is redone.
 
 use crate::config::RenameOver;
 use crate::failure::{Code, Failure, Remedy, TryError};
@@ -14,8 +14,8 @@ use crate::text::shown;
 use super::{TransferContext, TransferError, TransferExecutor, TransferredFile, give_up, on_server};
 
 impl TransferExecutor {
-    /// The failure of a task that could not be done again rightly: published files on its local connection remember
-    /// nothing, so that after a crash it would be unknown whether it has taken its source away.
+    /// The failure of a task that could not be redone correctly: published files on its local connection have no redo
+    /// record, so after a crash it would be unknown whether its source was already removed.
     #[must_use]
     pub fn unsupported(&self, task: &Task) -> Option<Failure> {
         let takes_away = task.options.after != After::Keep;
@@ -29,10 +29,10 @@ impl TransferExecutor {
     }
 }
 
-/// Refuses what could not be done rightly, before anything is fetched.
+/// Rejects what could not be done correctly, before anything is fetched.
 ///
 /// # Errors
-/// `destination_exists` where a file is already where the source is to go, and the task must not replace any.
+/// `destination_exists` if a file already exists at the target of the move, and the task must not replace any.
 pub(super) async fn may_begin(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -56,10 +56,10 @@ async fn may_move_to(
     Ok(())
 }
 
-/// Takes the source of `done` away as the task says. `is_redo`: the file was brought by an earlier try.
+/// Removes or moves the source of `done` as the task requires. `is_redo`: the file was downloaded by an earlier try.
 ///
 /// # Errors
-/// What the server said; the file is there all the same, and another try only does this.
+/// What the server replied; the file is stored all the same, and another try only repeats this step.
 pub(super) async fn settle(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -87,11 +87,11 @@ fn the_file_is_there(stopped: TransferError) -> TransferError {
     }
 }
 
-/// The source, checked right before it is taken away.
+/// The source, checked right before it is removed.
 enum SourceState {
     TheSame,
     Gone,
-    /// Says why it must stay.
+    /// The source must remain; says why.
     Another(&'static str),
 }
 
@@ -115,7 +115,7 @@ async fn look(
     let told = match context.stop.or_soon(session.modified(path)).await? {
         ModifiedReply::At(at) => Some(at),
         ModifiedReply::Refused { missing: true, .. } => return Ok(SourceState::Gone),
-        // Only for now.
+        // A temporary refusal.
         ModifiedReply::Refused { error, .. } if error.failure.ftp_code.is_some_and(|code| code < 500) => {
             return Err(error.into());
         }
@@ -190,7 +190,7 @@ async fn move_to(
         context.stop.or_soon(session.delete(&to)).await?;
     }
     let Some(refused) = rename(session, context, &to).await? else { return Ok(SourceFate::Moved) };
-    // Where its directory is missing it is made; servers seldom say that this is it.
+    // Its directory is created if it is missing; servers seldom give that as the reason.
     context.stop.or_soon(session.make_dirs(&to)).await?;
     match rename(session, context, &to).await? {
         None => Ok(SourceFate::Moved),
@@ -198,7 +198,7 @@ async fn move_to(
     }
 }
 
-/// `Some` where the server took RNFR and refused RNTO.
+/// `Some` if the server accepted RNFR and refused RNTO.
 async fn rename(
     session: &mut Session,
     context: &TransferContext<'_>,

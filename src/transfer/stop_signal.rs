@@ -13,10 +13,10 @@ use crate::lease::Lease;
 
 use super::TransferError;
 
-/// How long a step that must not be interrupted may take once the try is to stop.
+/// How long a step that must not be interrupted may still take once the try is to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Tells that a try is to stop, and why.
+/// Signals that a try is to stop, and why.
 pub(super) struct StopSignal<'a> {
     lease: &'a Lease,
     cancel: &'a CancellationToken,
@@ -35,7 +35,7 @@ impl<'a> StopSignal<'a> {
         }
     }
 
-    /// Whether the caller has cancelled, whoever's lease it is.
+    /// Whether the caller has cancelled, regardless of the lease.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.is_cancelled()
     }
@@ -64,7 +64,7 @@ impl<'a> StopSignal<'a> {
         }
     }
 
-    /// `work`, dropped as soon as the try is to stop.
+    /// Runs `work`, dropped as soon as the try is to stop.
     pub async fn or<T, E: Into<TransferError>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
@@ -76,7 +76,7 @@ impl<'a> StopSignal<'a> {
         }
     }
 
-    /// `work`, which gets a moment more to finish: a session in the midst of a command can undo nothing.
+    /// Runs `work`, with a moment more to finish: a session in the midst of a command can undo nothing.
     pub async fn or_soon<T, E: Into<TransferError>>(
         &self,
         work: impl Future<Output = Result<T, E>>,

@@ -1,5 +1,5 @@
-//! Where the temp files of uploads lie on a server, and how they are called there: a connection may have a directory for
-//! them, and a prefix and a suffix of its own.
+//! The directory of uploads' temp files on a server, and their names there: a connection may have its own directory,
+//! prefix and suffix for them.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::text::shown;
 
 use super::give_up;
 
-/// The directory of the temp file for an upload to `path`, with the slash at its end; empty for the one logged in to.
+/// The directory of the temp file for an upload to `path`, with a trailing slash; empty for the login directory.
 /// Relative paths stay relative.
 ///
 /// # Errors
@@ -38,18 +38,18 @@ pub(super) fn is_one(connection: &FtpConnection, name: &str) -> bool {
     connection.usual_temp_name(name).is_some_and(|name| TempName::is_one(&name))
 }
 
-/// Reads a name found in a directory on the server.
+/// Parses a name found in a directory on the server.
 pub(super) fn read(connection: &FtpConnection, names: &TempNames, name: &str) -> Option<TempName> {
     names.read(&connection.usual_temp_name(name)?)
 }
 
-/// Says of a failure whose file it is, and under which temp name second: nobody knows that but the pooler.
+/// Rewrites a failure to name the file first, and its temp name second, which means nothing to a user.
 pub(super) fn by_destination(mut failure: Failure, path: &str, temp: &str) -> Failure {
     failure.message = text_by_destination(&failure.message, path, temp);
     failure
 }
 
-/// The same for a note.
+/// [`by_destination`] for a note.
 pub(super) fn text_by_destination(text: &str, path: &str, temp: &str) -> String {
     let (path, temp) = (shown(path), shown(temp));
     if temp == path {

@@ -1,4 +1,4 @@
-//! Bytes on a try's data connection, as fast as its connection and the pod may be.
+//! Bytes on a try's data connection, within the bandwidth limits of its connection and the pod.
 
 use bytes::BufMut;
 
@@ -8,7 +8,7 @@ use crate::task::Operation;
 
 use super::{TransferContext, TransferError};
 
-/// [`DownloadStream::read`], once bytes may come.
+/// [`DownloadStream::read`], once the limits allow more bytes.
 pub(super) async fn read(
     download: &mut DownloadStream<'_>,
     context: &TransferContext<'_>,
@@ -29,8 +29,8 @@ pub(super) async fn write(
     let mut rest = chunk;
     while !rest.is_empty() {
         let allowance = context.bandwidth.allow(Operation::Upload, rest.len()).await;
-        // A process that was suspended sends nothing that it has read since: the record's next owner may be resumed on
-        // with this very file.
+        // A process that was suspended must not send what it has read since: the record's next owner may be resuming
+        // this very file.
         context.stop.check()?;
         let (now, later) = rest.split_at(allowance.bytes().min(rest.len()));
         upload.write(now).await?;

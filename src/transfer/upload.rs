@@ -74,7 +74,7 @@ pub(super) async fn run(
     let part = || temp.part(directory, &name, &source, session.is_usable());
     let is_kept =
         !temp.is_given_up && put.as_ref().is_err_and(|why| kept.keep_upload(context, &part(), &source, why));
-    // Only now is it known what server this is; there is no file then.
+    // Only now is the kind of server known; there is no file in that case.
     let is_data_set = matches!(put, Err(TransferError::Failed(_))) && becomes_data_set(session, context);
     if is_kept || is_data_set || matches!(put, Ok(PutOutcome::Renamed)) || clean_up(session, &temp.path).await
     {
@@ -103,12 +103,12 @@ pub(super) async fn run(
     })
 }
 
-/// Whether the server has refused the temp name with words of data sets, and the file's own name may be one.
+/// Whether the server has refused the temp name as a data set's, and the file's own name may be one.
 fn becomes_data_set(session: &Session, context: &TransferContext<'_>) -> bool {
     session.is_usable() && session.has_data_sets() && in_place::may_be_data_set(&context.path)
 }
 
-/// A source, and the temp file that it goes to.
+/// A source, and the temp file that it is sent to.
 #[derive(Debug)]
 pub(super) struct PreparedUpload {
     pub name: TempName,
@@ -120,7 +120,7 @@ pub(super) struct PreparedUpload {
 
 enum UploadStart {
     Now(Box<PreparedUpload>),
-    /// The destination is there.
+    /// The destination already has the file.
     Superfluous {
         bytes: u64,
     },
@@ -186,8 +186,8 @@ pub(super) fn not_too_large(
     }
 }
 
-/// Removes what this process's earlier tries at the same record have left, as far as that can be done at once:
-/// when the record is answered, its directory may never be searched again.
+/// Removes what this process's earlier tries at the same record have left, as far as that can be done at once: once the
+/// record is answered, its directory may never be searched again.
 async fn remove_earlier(session: &mut Session, context: &TransferContext<'_>, directory: &str) {
     let earlier = context.orphans.lock().take_leftovers(directory, &context.owner);
     for temp in earlier {
@@ -201,13 +201,13 @@ async fn remove_earlier(session: &mut Session, context: &TransferContext<'_>, di
 /// What happened to the temp file.
 enum PutOutcome {
     Renamed,
-    /// It is verified, and will be renamed with the end of the next file, whose STOR is under way.
+    /// It is verified, and will be renamed with the end of the next file, whose STOR is in progress.
     RenamePending,
     /// Another owner of the same record was first; the temp file remains.
     Superfluous,
 }
 
-/// Whether the file is at a destination that must not be replaced; its hashes are in `check` then.
+/// Whether the file already is at a destination that must not be replaced; its hashes are in `check` then.
 async fn is_there(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -232,7 +232,7 @@ fn already_there(bytes: u64, mut check: IntegrityCheck) -> TransferredFile {
     }
 }
 
-/// Everything from STOR to RNTO; where it fails, the temp file may exist.
+/// Everything from STOR to RNTO; if it fails, the temp file may exist.
 async fn put(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -258,7 +258,7 @@ async fn put(
     }
     let sized = verified?;
     context.stop.or_soon(mtime::keep(session, context, temp, source, check)).await?;
-    // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
+    // FTP has no rename that refuses to replace: another client may be first between this check and RNTO.
     if is_there(session, context, source.size(), check).await? {
         return Ok(PutOutcome::Superfluous);
     }
@@ -281,8 +281,8 @@ pub(super) async fn open(context: &TransferContext<'_>) -> Result<SourceFile, Tr
     context.stop.or(context.storage.open_source(&source)).await
 }
 
-/// STOR and the whole file. [`Session::store`] makes directories where STOR is refused; a server that says 150
-/// before it looks (libunftp, Apache `FtpServer`) refuses after it, and gets them and the file once more here.
+/// STOR and the whole file. [`Session::store`] creates directories if STOR is refused; a server that replies 150 before
+/// it checks (libunftp, Apache `FtpServer`) refuses after it, and gets them and the file once more here.
 pub(super) async fn store(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -327,7 +327,7 @@ pub(super) async fn send_all(
         return Err(stopped);
     }
     context.gauge.enter(TransferPhase::Finish);
-    // Then nothing but SIZE comes between STOR and RNFR.
+    // Then only SIZE comes between STOR and RNFR.
     let options = &context.task.options;
     let is_renamed_next = store.path() != context.path
         && options.overwrite
@@ -359,16 +359,16 @@ async fn send(
     }
 }
 
-/// What SIZE has told of a file that was stored.
+/// What SIZE has shown about a stored file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoredSize {
-    /// It is right, or nobody has asked, or there was no answer.
+    /// It is right, or was not asked for, or there was no answer.
     RightOrUnknown,
-    /// The server says that there is no such file.
+    /// The server reports that there is no such file.
     NotThere,
 }
 
-/// Compares what is on the server with what was sent: by size, and by hash where the task asks for it.
+/// Compares the file on the server with what was sent: by size, and by hash if the task asks for it.
 pub(super) async fn verified(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -377,7 +377,7 @@ pub(super) async fn verified(
     check: &mut IntegrityCheck,
 ) -> Result<StoredSize, TransferError> {
     let mut sized = StoredSize::RightOrUnknown;
-    // That a server has taken REST for what it is, only the size can tell.
+    // Only the size can show that a server has really honoured REST.
     let is_resumed = check.details.resumed_from.is_some();
     if session.connection().no_check_upload && !is_resumed {
         if context.task.options.verify != Verify::None {
@@ -422,7 +422,7 @@ async fn has_size(
     Ok(sized)
 }
 
-/// Removes the temp file as far as the session still can; what stays is removed on another one.
+/// Removes the temp file as far as the session still can; otherwise another session removes it.
 pub(super) async fn clean_up(session: &mut Session, temp: &str) -> bool {
     let removed = session.is_usable()
         && timeout(CLEAN_UP_WITHIN, session.delete(temp)).await.is_ok_and(|deleted| deleted.is_ok());

@@ -17,7 +17,7 @@
 //! EPSV, RNFR t1, RNTO f1, SIZE t2, STOR t3 ─▶
 //!                 ◀─ 226 t2, 229, 350, 250, 213 t2      file 1 is done, and answered; file 2's rename is pending
 //!     …
-//! RNFR t8, RNTO f8, SIZE t9, RNFR t9 ─▶                 last burst: no task waits
+//! RNFR t8, RNTO f8, SIZE t9, RNFR t9 ─▶                 last burst: no task is queued
 //!                 ◀─ 226 t9, 350, 250, 213 t9, 350
 //! RNTO f9 ─▶
 //!                 ◀─ 250                                file 9 is done
@@ -30,18 +30,19 @@
 //! - `dispatch::pipelined_tasks` holds the tasks: the one whose rename is pending, the one that is running, and the
 //!   next one, which is taken from the queue before the running one has ended. It implements [`NextTask`].
 //! - [`UploadPipeline`], here, is what is open on the session between two tries: a [`PendingRename`] and a
-//!   `StartedUpload`. [`PipelineContext::finish`] ends an upload: it decides what the burst holds, and reports the
-//!   upload before.
-//! - [`EndBurst`] (in `ftp`) writes the burst, reads its replies, and judges them.
+//!   `StartedUpload`. [`PipelineContext::finish`] ends an upload: it decides what the burst contains, and reports the
+//!   previous upload.
+//! - [`EndBurst`] (in `ftp`) writes the burst, reads its replies, and evaluates them.
 //!
-//! # What may be pipelined, and what if it fails
-//! Tasks that are tried for the first time, replace what is there, and are verified by size; a file above
+//! # What may be pipelined, and what happens on failure
+//! Tasks that are tried for the first time, replace an existing file, and are verified by size; a file above
 //! [`LARGEST_NEXT`] is not started while another one's rename is pending, since that one's answer would wait for too
-//! long. At most one rename is pending on a session. Where no task waits, it goes out at once.
+//! long. At most one rename is pending on a session. If no task is queued, it goes out at once.
 //!
-//! Whatever goes wrong with a pending rename (its session is lost, RNTO is refused, its lease ends) is that task's
-//! affair only: it is tried again, alone, at no cost, or left to its new owner. It is never sent for a task whose lease
-//! has ended. A server that rejects such bursts gets one command at a time from then on: see `ftp::pipelining`.
+//! Whatever goes wrong with a pending rename (its session is lost, RNTO is refused, its lease ends) concerns that task
+//! only: it is tried again, alone, without counting as a try, or left to its new owner. It is never sent for a task
+//! whose lease has ended. A server that rejects such bursts gets one command at a time from then on: see
+//! `ftp::pipelining`.
 
 use std::time::Instant;
 
@@ -59,10 +60,10 @@ use super::{
     temp_place,
 };
 
-/// A larger file is not started while the rename of the one before is pending.
+/// A larger file is not started while the previous one's rename is pending.
 const LARGEST_NEXT: u64 = 1 << 20;
 
-/// How far a try has come.
+/// The outcome of a try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransferProgress {
     Done(TransferredFile),
@@ -76,7 +77,7 @@ pub enum TransferProgress {
 pub struct TransferRequest<'a> {
     pub task: &'a Task,
     pub record: &'a Record,
-    /// Where all its tries work: what an earlier one has done is there.
+    /// The storages that all its tries use, with what an earlier one has written.
     pub files: &'a LocalFiles,
 }
 
@@ -85,10 +86,10 @@ pub trait NextTask: Send {
     /// Whether the running task may be pipelined.
     fn may_pipeline(&self) -> bool;
 
-    /// Takes the next task, which is then the next to run; `None` where there is none to be pipelined.
+    /// Takes the next task, which must then run next; `None` if there is none that can be pipelined.
     fn next(&mut self) -> Option<TransferRequest<'_>>;
 
-    /// The task before, whose rename was pending, has ended.
+    /// The previous task, whose rename was pending, has ended.
     fn previous_ended(&mut self, ended: Result<TransferredFile, TransferError>);
 }
 
@@ -114,7 +115,7 @@ pub struct UploadPipeline {
     started: Option<StartedUpload>,
 }
 
-/// A file that is verified, and waits for its name.
+/// A file that is verified, and awaits its rename.
 #[derive(Debug)]
 pub(super) struct PendingRename {
     pub temp: String,
@@ -124,7 +125,7 @@ pub(super) struct PendingRename {
     pub lease: Lease,
 }
 
-/// A file whose STOR is under way.
+/// A file whose STOR is in progress.
 #[derive(Debug)]
 struct StartedUpload {
     origin: Origin,
@@ -147,7 +148,7 @@ impl UploadPipeline {
         self.started.take_if(is_this).map(|started| started.prepared)
     }
 
-    /// Whether nothing may be sent to the server now but the next file.
+    /// Whether only the next file may be sent to the server now.
     pub(super) fn has_started_next(&self) -> bool {
         self.started.is_some()
     }
@@ -157,7 +158,7 @@ impl UploadPipeline {
     }
 }
 
-/// What a try knows of its pipeline.
+/// A try's view of its pipeline.
 pub(super) struct PipelineContext<'a> {
     pub executor: &'a TransferExecutor,
     pub pipeline: &'a mut UploadPipeline,
@@ -165,7 +166,7 @@ pub(super) struct PipelineContext<'a> {
 }
 
 impl PipelineContext<'_> {
-    /// Ends the upload whose bytes have all been sent, together with the rename of the one before and the start of
+    /// Ends the upload whose bytes have all been sent, together with the rename of the previous one and the start of
     /// the next one.
     pub async fn finish(
         &mut self,
@@ -181,7 +182,7 @@ impl PipelineContext<'_> {
             return context.stop.or_soon(upload.finish(is_renamed_next)).await;
         }
         let pending = self.pipeline.pending.take();
-        // Asked after all waiting.
+        // Checked after all waiting.
         let may_rename = || pending.as_ref().is_some_and(|pending| pending.stopped(context).is_none());
         let burst = EndBurst {
             rename: pending.as_ref().map(|pending| (pending.temp.as_str(), pending.path.as_str())),
@@ -196,7 +197,7 @@ impl PipelineContext<'_> {
                     Some(renamed) => pending.ended(renamed.clone(), context),
                     None => Err(pending.failed(context, not_renamed("its session was lost before RNFR"))),
                 },
-                // What ended this try does not concern the task before.
+                // What ended this try does not concern the previous task.
                 Err(_) => Err(pending.failed(context, not_renamed("its burst was interrupted"))),
             });
         }
@@ -207,7 +208,7 @@ impl PipelineContext<'_> {
         Ok(ended.stored?)
     }
 
-    /// Takes the next task, and opens its source; `None` where it cannot be pipelined.
+    /// Takes the next task, and opens its source; `None` if it cannot be pipelined.
     async fn open_next(
         &mut self,
         upload: &UploadStream<'_>,
@@ -224,7 +225,7 @@ impl PipelineContext<'_> {
         let (true, true, Ok(storage)) = (may_follow, path.is_ascii(), files.storage(&task.local)) else {
             return Ok(None);
         };
-        // What is wrong with it is reported when it runs.
+        // Any error in it is reported when it runs.
         let Ok(target) = storage.resolve(&task.local_path) else { return Ok(None) };
         let opening = async { Ok::<_, TransferError>(storage.open_source(&target).await) };
         let opened = context.stop.or(opening).await?;
@@ -238,7 +239,7 @@ impl PipelineContext<'_> {
         Ok(Some(StartedUpload { origin: record.origin.clone(), temp, owner, prepared }))
     }
 
-    /// Ends the upload whose rename is pending, where no burst did: it is renamed alone, if that is still possible.
+    /// Ends the upload whose rename is pending, if no burst did: it is renamed alone, if that is still possible.
     pub async fn settle(&mut self, session: &mut Session, context: &TransferContext<'_>) {
         let Some(pending) = self.pipeline.pending.take() else { return };
         let ended = match pending.stopped(context) {
@@ -255,7 +256,7 @@ impl PipelineContext<'_> {
 }
 
 impl PendingRename {
-    /// Why it must not be renamed any more.
+    /// Why it must no longer be renamed.
     fn stopped(&self, context: &TransferContext<'_>) -> Option<TransferError> {
         if self.lease.is_live() {
             context.stop.is_cancelled().then_some(TransferError::Cancelled)
@@ -281,14 +282,14 @@ impl PendingRename {
         }
     }
 
-    /// What fails once the task is not ours any more is not its answer.
+    /// A failure after the task has left this pod is not its answer.
     fn failed(&self, context: &TransferContext<'_>, error: TryError) -> TransferError {
         let failure = temp_place::by_destination(error.failure, &self.path, &self.temp);
         self.stopped(context).unwrap_or(TryError { failure, ..error }.into())
     }
 }
 
-/// Whether nothing but SIZE comes between a task's STOR and its RNFR, and it may be tried again at no cost.
+/// Whether only SIZE comes between a task's STOR and its RNFR, and it may be tried again without counting.
 fn may_be_pipelined(task: &Task) -> bool {
     let options = &task.options;
     task.operation == Operation::Upload
@@ -297,7 +298,7 @@ fn may_be_pipelined(task: &Task) -> bool {
         && !options.preserve_mtime
 }
 
-/// Why a file that is on the server has no name yet.
+/// Why a file that is on the server has not been renamed.
 fn not_renamed(why: &str) -> TryError {
     retry_on_fresh_session(&format!("the file is on the server but for its name: {why}"))
 }

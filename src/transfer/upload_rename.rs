@@ -1,4 +1,4 @@
-//! The last step of an upload: the temp file gets its name.
+//! The last step of an upload: the temp file is renamed to its final name.
 
 use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
@@ -8,8 +8,8 @@ use crate::text::shown;
 use super::upload::StoredSize;
 use super::{TransferContext, TransferError, give_up, in_place};
 
-/// Gives the temp file its name. Whether the task is still ours is asked before each command that changes
-/// what others see.
+/// Renames the temp file to its final name. Whether the task still belongs to this pod is checked before each command
+/// that changes what others see.
 pub(super) async fn rename_into_place(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -29,7 +29,7 @@ async fn rename(
 ) -> Result<(), TransferError> {
     let path = &context.path;
     let Some(mut error) = renamed(session, context, temp).await? else { return Ok(()) };
-    // The directory of its temp name is another one: its own may be missing.
+    // The temp name has another directory: the file's own may be missing.
     if let (Some(temp_dir), true) = (session.connection().temp_dir.clone(), session.is_usable()) {
         let not_made = session.make_dirs(path).await?;
         error = match renamed(session, context, temp).await? {
@@ -45,7 +45,7 @@ async fn rename(
         );
         error.failure.message.push_str(&from_elsewhere);
     }
-    // A server that does not rename over a file seldom says so: look whether there is one.
+    // A server that does not rename over an existing file seldom says so: check whether there is one.
     if session.exists(path).await? {
         (error.failure.code, error.remedy) = (Code::Unsupported, Remedy::GiveUp);
         error.failure.message.push_str(
@@ -56,7 +56,7 @@ async fn rename(
     Err(error.into())
 }
 
-/// RNFR and RNTO; the refusal of the latter.
+/// RNFR and RNTO; returns the refusal of the latter.
 async fn renamed(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -66,7 +66,7 @@ async fn renamed(
     context.stop.rename_refusal(outcome)
 }
 
-/// Why a file that the server has confirmed has no name, as far as its user can do something about it.
+/// Why a file that the server has confirmed was not renamed, as far as its user can do something about it.
 pub(super) fn not_renamed(
     mut error: TryError,
     sized: StoredSize,
@@ -79,7 +79,7 @@ pub(super) fn not_renamed(
         && code == Some(550)
         && error.failure.code == Code::ProtocolError
     {
-        // Sent again it would be taken again, each time under another name.
+        // Sent again it would be accepted again, each time under another name.
         let message = format!(
             "STOR {}: the server has confirmed the file and has it no more ({}): something there takes files away as they \
              arrive, and has it by its temp name. It is not sent again. upload = in_place stores files under their own \

@@ -1,4 +1,4 @@
-//! Uploads to a directory where temp files can neither be renamed nor removed: after the first one none is sent.
+//! Uploads to a directory where temp files can neither be renamed nor removed: after the first one, none is sent.
 
 use tokio::time::timeout;
 
@@ -9,7 +9,7 @@ use crate::text::shown;
 use super::upload::CLEAN_UP_WITHIN;
 use super::{TransferContext, TransferError, give_up, in_place};
 
-/// Takes note of a temp file that has to stay, where it is the account that may not do anything about it.
+/// Records a temp file that must remain because the account lacks the rights to rename or remove it.
 pub(super) fn note(session: &Session, temp: &str, why: Option<&TransferError>) {
     if let Some(TransferError::Failed(error)) = why
         && error.failure.code == Code::PermissionDenied
@@ -20,7 +20,8 @@ pub(super) fn note(session: &Session, temp: &str, why: Option<&TransferError>) {
     }
 }
 
-/// Refuses an upload with a temp name in the directory of `temp`, unless what stands there can be removed by now.
+/// Refuses an upload with a temp name in the directory of `temp`, unless the file that remained there can be removed by
+/// now.
 pub(super) async fn check(
     session: &mut Session,
     context: &TransferContext<'_>,

@@ -1,4 +1,4 @@
-//! How fast a listing is read: `cargo run --release -p ftp-listing --example lines_per_second`.
+//! How fast a listing is parsed: `cargo run --release -p ftp-listing --example lines_per_second`.
 
 #![allow(clippy::print_stdout, reason = "a figure is what it is for")]
 
@@ -8,10 +8,10 @@ use ftp_listing::{ListingContext, ListingItem, ListingReader, ListingSource};
 use jiff::Timestamp;
 
 const LINES: u32 = 1_000_000;
-/// As a data connection is read.
+/// The size of a read from a data connection.
 const PIECE: usize = 64 * 1024;
 
-/// A dialect's name, the command, and its n-th line.
+/// A dialect's name, the command, and a generator of its n-th line.
 type Sample = (&'static str, ListingSource, fn(u32) -> String);
 
 fn main() {

@@ -1,6 +1,6 @@
-//! Fields of a line: runs of bytes between blanks, with their positions.
+//! Fields of a line: runs of non-blank bytes, with their positions.
 
-/// Fields of one line that are looked at; a line has its date among the first of them.
+/// How many fields of one line are examined; the date is always among them.
 const MAX_FIELDS: usize = 32;
 
 pub fn is_blank(byte: u8) -> bool {
@@ -21,7 +21,7 @@ pub fn trim(bytes: &[u8]) -> &[u8] {
     trim_end(trim_start(bytes))
 }
 
-/// Blanks that `bytes` begins with.
+/// How many blanks `bytes` starts with.
 pub fn leading_blanks(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| is_blank(**byte)).count()
 }
@@ -30,7 +30,7 @@ pub fn is_digits(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit)
 }
 
-/// A decimal number of digits alone.
+/// A decimal number that consists of digits only.
 pub fn number(bytes: &[u8]) -> Option<u64> {
     if !is_digits(bytes) {
         return None;
@@ -42,8 +42,8 @@ pub fn number(bytes: &[u8]) -> Option<u64> {
     Some(value)
 }
 
-/// A size in bytes: digits, with separators of thousands or without. What is negative, rounded (`33.5k`) or beyond
-/// 2^63 is none.
+/// A size in bytes: digits, with or without thousands separators. A negative, rounded (`33.5k`) or larger value than
+/// 2^63 is not one.
 pub fn size(field: &[u8]) -> Option<u64> {
     let value = match number(field) {
         Some(value) => value,
@@ -52,7 +52,7 @@ pub fn size(field: &[u8]) -> Option<u64> {
     i64::try_from(value).is_ok().then_some(value)
 }
 
-/// `9,730` or `1.234.567`: groups of three digits behind the first one.
+/// `9,730` or `1.234.567`: groups of three digits after the first one.
 fn grouped(field: &[u8]) -> Option<u64> {
     let separator = *field.iter().find(|byte| !byte.is_ascii_digit())?;
     if !matches!(separator, b',' | b'.' | b'\'') {
@@ -78,7 +78,7 @@ pub fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len().max(1)).position(|window| window == wanted)
 }
 
-/// A line, taken apart at its blanks.
+/// A line, split at its blanks.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
     pub line: &'a [u8],
@@ -133,7 +133,7 @@ impl<'a> Fields<'a> {
         self.line.get(from..to)
     }
 
-    /// The field, or nothing.
+    /// The field at this index; empty if there is none.
     pub fn at(&self, index: usize) -> &'a [u8] {
         self.get(index).unwrap_or_default()
     }
@@ -146,12 +146,12 @@ impl<'a> Fields<'a> {
         self.span(index).map_or(self.line.len(), |(_, to)| to)
     }
 
-    /// All behind a field, its blanks included.
+    /// Everything after a field, including blanks.
     pub fn after(&self, index: usize) -> &'a [u8] {
         self.line.get(self.end(index)..).unwrap_or_default()
     }
 
-    /// Blanks before a field.
+    /// How many blanks precede a field.
     pub fn gap_before(&self, index: usize) -> usize {
         let end = if index == 0 { 0 } else { self.end(index - 1) };
         self.start(index).saturating_sub(end)

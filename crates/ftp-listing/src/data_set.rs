@@ -1,14 +1,14 @@
-//! Names of data sets (z/OS): `'USER1.DATA.SET1'`, `DATA.PDS(MEMBER1)`. They have no slashes, and their qualifiers rules of
-//! their own, so that no temp name lies beside them.
+//! Names of data sets (z/OS): `'USER1.DATA.SET1'`, `DATA.PDS(MEMBER1)`. They contain no slashes, and their qualifiers
+//! have rules that no temp name satisfies.
 
-/// Whether a name begins and ends with a quote, which makes it a whole one whatever the current prefix is.
+/// Whether a name starts and ends with a quote, which makes it independent of the current prefix.
 #[must_use]
 pub fn is_quoted(path: &str) -> bool {
     path.len() > 2 && path.starts_with('\'') && path.ends_with('\'') && !path.contains('/')
 }
 
-/// What lies beneath a quoted prefix (`'USER1.'`) or a partitioned data set (`'USER1.JCL'`), by the names of its listing
-/// with slashes between them; `None` where `directory` is not quoted.
+/// The path of an entry beneath a quoted prefix (`'USER1.'`) or a partitioned data set (`'USER1.JCL'`), with the names
+/// of its listing joined by slashes; `None` if `directory` is not quoted.
 #[must_use]
 pub fn beneath(directory: &str, relative: &str) -> Option<String> {
     let mut inside = directory.strip_prefix('\'')?.strip_suffix('\'')?.to_owned();
@@ -22,7 +22,7 @@ pub fn beneath(directory: &str, relative: &str) -> Option<String> {
     Some(format!("'{inside}'"))
 }
 
-/// A task's path as z/OS has it: a member is named in parentheses. Paths from the root are those of files.
+/// Converts a task's path to z/OS syntax: a member is named in parentheses. Absolute paths are those of files.
 #[must_use]
 pub fn of_path(path: &str) -> String {
     match path.split_once('/') {

@@ -1,4 +1,4 @@
-//! A date as a line has it, before the whole listing says what it means.
+//! A date as written in a line, before the whole listing determines its meaning.
 
 use jiff::Timestamp;
 use jiff::civil::Time;
@@ -6,7 +6,7 @@ use jiff::civil::Time;
 /// The time of day in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DayTime {
-    /// `24:00`: the midnight that ends the day.
+    /// `24:00`: midnight at the end of the day.
     EndOfDay,
     At {
         time: Time,
@@ -14,24 +14,24 @@ pub enum DayTime {
     },
 }
 
-/// A date, not yet understood.
+/// A date that is not interpreted yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RawDate<'a> {
     /// In UTC, to the second.
     Utc(Timestamp),
     /// A month's name, in some language.
     Named { month: &'a [u8], day: u32, year: Option<i16>, time: Option<DayTime>, offset_seconds: Option<i32> },
-    /// Three numbers, in an order that one line may not tell.
+    /// Three numbers, whose order may be ambiguous in a single line.
     Numeric { parts: [NumberPart; 3], separator: u8, time: Option<DayTime>, offset_seconds: Option<i32> },
     /// Month and day, or day and month, without a year.
     MonthDay { first: u32, second: u32, time: Option<DayTime> },
-    /// Month and day, or day and month, with a year in a column of its own.
+    /// Month and day, or day and month, with a year in a separate column.
     MonthDayYear { first: u32, second: u32, year: i16 },
-    /// Where a date is, there is none that exists.
+    /// In place of a date there is one that does not exist.
     Unreadable,
 }
 
-/// A number of a date, and how many digits it has: `103` is 2003 for servers that were written before 2000.
+/// A number of a date, and how many digits it has: `103` means 2003 on servers that were written before 2000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NumberPart {
     pub value: u32,
@@ -46,7 +46,7 @@ pub enum DateOrder {
     YearMonthDay,
 }
 
-/// Orders that all dates of a listing allow.
+/// The orders that are possible for all dates of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DateOrders(u8);
 

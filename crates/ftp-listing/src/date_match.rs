@@ -1,4 +1,4 @@
-//! Where a line has its date: patterns of fields, in any order and language.
+//! Finds the date in a line: patterns of fields, in any order and language.
 
 use jiff::Timestamp;
 use jiff::civil::Time;
@@ -7,12 +7,12 @@ use crate::bytes::{Fields, number};
 use crate::date::{DayTime, NumberPart, RawDate};
 use crate::months;
 
-/// How a date was written, which tells where the name begins.
+/// The form of a date, which determines where the name begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DateForm {
-    /// As ls writes it: one blank, then the name.
+    /// As written by ls: one blank, then the name.
     Ls,
-    /// Any other: the name's column is told by the other lines.
+    /// Any other: the column of names is determined by the other lines.
     Other,
 }
 
@@ -25,8 +25,8 @@ pub struct DateMatch<'a> {
     pub form: DateForm,
     /// The year is left-aligned in its column, which is as wide as a time: one more blank before the name.
     pub narrow_year: bool,
-    /// Behind a time, a year may follow, or a name that begins with four digits: index of that field, and the date
-    /// with it.
+    /// After a time, a year may follow, or a name that begins with four digits: the index of that field, and the date
+    /// including it.
     pub year_column: Option<(usize, RawDate<'a>)>,
 }
 
@@ -36,7 +36,7 @@ impl<'a> DateMatch<'a> {
     }
 }
 
-/// How sure a pattern is: the first ones cannot be owners and sizes, the last ones could.
+/// The certainty of a pattern: the first ones cannot be owners and sizes, the last ones could.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Certainty {
     Certain,
@@ -68,7 +68,7 @@ fn is_month(field: &[u8], certainty: Certainty) -> bool {
     is_word(field) && (certainty == Certainty::Likely || months::is_known(field))
 }
 
-/// One or two digits, with what languages put behind a day: `2.`, `26,`, `3日`. What is no day (`36`, `-7`) is 0.
+/// One or two digits, with a suffix that languages add to a day: `2.`, `26,`, `3日`. Anything else (`36`, `-7`) gives 0.
 fn day(field: &[u8]) -> Option<u32> {
     let (is_negative, field) = match field.strip_prefix(b"-") {
         Some(rest) => (true, rest),
@@ -100,7 +100,7 @@ fn year(field: &[u8]) -> Option<i16> {
     (is_suffix(suffix) && (1900..=2200).contains(&year)).then_some(year)
 }
 
-/// What stands where a year should, and is none: `209`, `201O`.
+/// A field in place of a year that is not one: `209`, `201O`.
 fn is_bad_year(field: &[u8]) -> bool {
     (1..=4).contains(&field.len())
         && field.first().is_some_and(u8::is_ascii_digit)
@@ -162,7 +162,7 @@ fn civil_time(hour: u64, minute: u64, second: Option<u64>, half: Option<HalfDay>
         Some(HalfDay::Am) => hour % 12,
         Some(HalfDay::Pm) => hour % 12 + 12,
     };
-    // A leap second is the last one of its minute.
+    // A leap second counts as the last one of its minute.
     let second_shown = second.unwrap_or(0).min(59);
     let part = |value: u64| i8::try_from(value).ok();
     let time = Time::new(part(hour)?, part(minute)?, part(second_shown)?, 0).ok()?;
@@ -190,7 +190,7 @@ fn offset_seconds(field: &[u8]) -> Option<i32> {
 /// `Jan 25 00:17`, `Apr  8  1994`, `Oct 08, 2002 09:47`, `szept 26 20:10`.
 fn month_day<'a>(fields: &Fields<'a>, index: usize, certainty: Certainty) -> Option<DateMatch<'a>> {
     let month = fields.get(index)?;
-    // a word that is no month could be an owner before a group and a size; what is in between tells
+    // a word that is not a month could be an owner before a group and a size; the field in between decides
     let value = day(fields.get(index + 1)?)?;
     let third = fields.at(index + 2);
     if !is_month(month, certainty) {
@@ -245,7 +245,7 @@ fn day_month<'a>(fields: &Fields<'a>, index: usize, certainty: Certainty) -> Opt
     Some(found)
 }
 
-/// `Thu May 28 19:50:21 2023`, as ls wrote the full time once.
+/// `Thu May 28 19:50:21 2023`, formerly ls's full time.
 fn weekday_first<'a>(fields: &Fields<'a>, index: usize) -> Option<DateMatch<'a>> {
     let first = fields.get(index)?;
     if !is_word(first) || first.len() > 6 {
@@ -342,7 +342,7 @@ fn iso_instant<'a>(date: &'a [u8], time: &[u8]) -> Option<RawDate<'a>> {
     Some(with_time(date, day_time(clock)?.ok()?, zone))
 }
 
-/// A date with its time of day.
+/// Adds a time of day to a date.
 pub fn with_time(date: RawDate, at: DayTime, offset: Option<i32>) -> RawDate {
     match date {
         RawDate::Numeric { parts, separator, .. } => {

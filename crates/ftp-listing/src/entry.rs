@@ -1,32 +1,32 @@
-//! What a listing tells of an entry.
+//! The content of a listing's entry.
 
 use jiff::civil::DateTime;
 
 use crate::dialects::Dialect;
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     File,
     Directory,
     /// A symbolic link, a junction; its target may be a file or a directory.
     Symlink,
-    /// A device, a pipe, a socket, or what no FTP server sends as a file.
+    /// A device, a pipe, a socket, or anything else that FTP servers do not send as a file.
     Other,
-    /// A bare name: the server does not say.
+    /// A bare name: the server does not show the type.
     Unknown,
 }
 
-/// The clock that a time is from.
+/// The clock of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Clock {
-    /// MLSD (RFC 3659, 2.3), EPLF, and lines that give their offset.
+    /// MLSD (RFC 3659, 2.3), EPLF, and lines that include their offset.
     Utc,
-    /// The server's wall clock, whose offset the listing does not tell.
+    /// The server's wall clock, whose offset the listing does not show.
     ServerLocal,
 }
 
-/// How exact a time is: the entry was changed in the second, minute or day that begins with it.
+/// The precision of a time: the entry was changed in the second, minute or day that begins with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimePrecision {
     Second,
@@ -34,26 +34,26 @@ pub enum TimePrecision {
     Day,
 }
 
-/// When an entry was changed, as far as its line tells.
+/// When an entry was changed, according to its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListedTime {
     /// Date and time on `clock`; what is below `precision` is zero.
     pub at: DateTime,
     pub clock: Clock,
     pub precision: TimePrecision,
-    /// The line has no year: it is the last one in which this date is not ahead of now by more than a day.
+    /// The line has no year: the last one is assumed in which this date is at most a day in the future.
     pub year_is_inferred: bool,
 }
 
-/// One entry of a directory. Never the directory itself or the one above it.
+/// One entry of a directory. Never the directory itself or its parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListingEntry {
-    /// As the server writes it, in its charset; blanks at either end are kept. Without the listed directory, which some
-    /// servers put before it, without `/` at its end, and without a VMS version. A member of an AS/400 file has a `/`
-    /// in it (`X.FILE/Y.MBR`), for that is its name. Any other name with a `/` is not one of this directory.
+    /// As written by the server, in its charset, including blanks at either end. Without the listed directory, which
+    /// some servers prepend, without a trailing `/`, and without a VMS version. A member of an AS/400 file has a `/` in
+    /// it (`X.FILE/Y.MBR`), since that is its name. Any other name with a `/` does not belong to this directory.
     pub name: Vec<u8>,
     pub kind: EntryKind,
-    /// Exact bytes. What is told in blocks, lines, records or rounded is none.
+    /// Exact bytes. A size in blocks, lines or records, or a rounded one, is not included.
     pub size: Option<u64>,
     pub modified: Option<ListedTime>,
     pub link_target: Option<Vec<u8>>,
@@ -62,22 +62,22 @@ pub struct ListingEntry {
     pub dialect: Dialect,
 }
 
-/// What comes out of a listing.
+/// An item of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListingItem {
     Entry(ListingEntry),
-    /// A line that no dialect understands, without its line end.
+    /// A line in no known dialect, without its line end.
     Unrecognized(Vec<u8>),
-    /// The begin of a line of more than [`crate::MAX_LINE`] bytes.
+    /// The start of a line of more than [`crate::MAX_LINE`] bytes.
     Overlong(Vec<u8>),
 }
 
-/// The command whose answer is read.
+/// The command whose reply is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListingSource {
     List,
-    /// One name a line, and nothing else (RFC 959, 4.1.3).
+    /// One name per line, and nothing else (RFC 959, 4.1.3).
     Nlst,
-    /// Facts and a name (RFC 3659, 7); MLST's line begins with a blank, which the caller takes away.
+    /// Facts and a name (RFC 3659, 7); MLST's line starts with a blank, which the caller must remove.
     Mlsd,
 }

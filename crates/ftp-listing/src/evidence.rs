@@ -1,4 +1,4 @@
-//! What the lines of a listing tell of one another.
+//! What the lines of a listing reveal about one another.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,27 +10,28 @@ use crate::dialects::{NameField, ParsedLine};
 use crate::months::Languages;
 use crate::resolve::{Resolver, default_order};
 
-/// Lines that must all have more than one blank behind the date, before the blanks are a column's and no name's.
+/// How many lines must all have more than one blank after the date, before the blanks count as padding rather than as
+/// part of names.
 const PADDED_LINES: usize = 8;
 
-/// Where the names of several lines begin.
+/// The column at which the names of several lines begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NameColumn {
     Unseen,
     At(usize),
-    /// Not all at one column.
+    /// Not all at the same column.
     Mixed,
 }
 
-/// What was seen in the lines that were looked at before the first was given out.
+/// What was found in the lines that were read before the first entry is returned.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     orders: DateOrders,
     languages: Languages,
-    /// Fewest blanks behind a date in ls' form, and the number of such lines.
+    /// The minimum number of blanks after a date in ls's form, and the number of such lines.
     ls_gap: (usize, usize),
     other_gap: usize,
-    /// Lines with a time and no year before it; how many of them have four digits behind it; names behind these.
+    /// Lines with a time and no year before it; how many of them have four digits after it; names after these.
     times: usize,
     year_columns: usize,
     names_behind_years: HashSet<u64>,
@@ -73,12 +74,12 @@ impl Evidence {
         self.languages
     }
 
-    /// A server that answers LIST with names: no line has columns, and each is one field.
+    /// A server that replies to LIST with names: no line has columns, and each has one field.
     pub fn is_names_alone(&self) -> bool {
         self.recognized == 0 && self.others == 0 && self.single_fields > 0
     }
 
-    /// Whether the four digits behind a time are a year: all lines have them, and the names behind them differ.
+    /// Whether the four digits after a time are a year: all lines have them, and the names after them differ.
     fn has_year_column(&self) -> bool {
         self.year_columns > 0 && self.year_columns == self.times && !self.has_names_twice
     }
@@ -151,7 +152,7 @@ impl Evidence {
         };
     }
 
-    /// The name, and the date that goes with it.
+    /// The name, and the date that belongs to it.
     pub fn name<'a>(&self, parsed: &ParsedLine<'a>) -> (NameBytes<'a>, Option<RawDate<'a>>) {
         match &parsed.name {
             NameField::Exact(name) => (NameBytes::Borrowed(name), parsed.date),
@@ -192,7 +193,7 @@ impl Evidence {
     }
 }
 
-/// A name, out of its line or put together.
+/// A name, borrowed from its line or composed.
 #[derive(Clone, Debug)]
 pub enum NameBytes<'a> {
     Borrowed(&'a [u8]),

@@ -1,4 +1,4 @@
-//! Listings as no server should send them. For `make fuzz`, and for the tests, which try its corpus again.
+//! Arbitrary listings. For `make fuzz`, and for the tests, which replay its corpus.
 
 use jiff::Timestamp;
 
@@ -7,11 +7,11 @@ use crate::{ListingContext, ListingItem, ListingReader, ListingSource, ListingSu
 /// 2026-11-29, 12:00 UTC.
 const NOW: i64 = 1_795_953_600;
 
-/// Any bytes are a listing, in whatever pieces it arrives; and what comes out are names of this directory.
-/// The first byte says which command it answers: `N`, `M`, or LIST.
+/// Any bytes are a listing, in pieces of any size; and the results are names of this directory. The first byte selects
+/// the command: `N`, `M`, or LIST.
 ///
 /// # Panics
-/// Where it is not so.
+/// If that does not hold.
 pub fn listing(input: &[u8]) {
     let (first, bytes) = input.split_first().unwrap_or((&b'L', &[]));
     let source = match first {

@@ -1,15 +1,15 @@
 //! Months' names as servers write them, by language (CLDR's and glibc's abbreviations, and the full names).
 //!
 //! Some words are different months in different languages: `lip` is June in Croatian and July in Polish, `srp` July and
-//! August in Czech. A listing is in one language, so the words of the other lines tell; where they do not, the month is
-//! not known.
+//! August in Czech. A listing is in one language, so the words of the other lines decide; if they do not, the month is
+//! unknown.
 
 const MONTHS: usize = 12;
 
-/// Languages, each with its months from January on; `|` between the spellings of one.
+/// Languages, each with its months from January on; `|` separates the spellings of one.
 #[rustfmt::skip]
 const LANGUAGES: &[[&str; MONTHS]] = &[
-    // English; what others share with it is found here
+    // English; words that other languages share with it are found here
     ["jan|january", "feb|february", "mar|march", "apr|april", "may", "jun|june", "jul|july", "aug|august",
      "sep|sept|september", "oct|october", "nov|november", "dec|december"],
     // German
@@ -100,16 +100,16 @@ const LANGUAGES: &[[&str; MONTHS]] = &[
      "ago|agost", "set|setembre", "oct|octubre", "nov|novembre", "des|desembre"],
 ];
 
-/// Languages that all words of a listing so far allow, a bit each.
+/// The languages that are possible for all words of a listing so far, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Languages(u32);
 
 impl Languages {
     pub const ALL: Languages = Languages(u32::MAX);
 
-    /// Those that remain where a listing has this word; all, if no language has it.
+    /// The languages that remain if a listing has this word; all, if no language has it.
     pub fn narrowed_by(self, word: &[u8]) -> Self {
-        // shared by most languages: tells nothing of which it is
+        // shared by most languages: it does not narrow them down
         if english(word).is_some() {
             return self;
         }
@@ -120,9 +120,9 @@ impl Languages {
         }
     }
 
-    /// The month, 1 to 12, where all of these languages that have the word agree.
+    /// The month, 1 to 12, if all of these languages that have the word agree.
     pub fn month(self, word: &[u8]) -> Option<i8> {
-        // Jan, Feb, ... in any case: what nearly all lines have, and no language means another month by it.
+        // Jan, Feb, ... in any case: nearly all lines have these, and no language uses them for another month.
         if let Some(month) = english(word) {
             return Some(month);
         }
@@ -171,7 +171,7 @@ fn english(word: &[u8]) -> Option<i8> {
     Some(month)
 }
 
-/// Languages that have the word, and its month in them.
+/// The languages that have the word, and its month in them.
 fn having(word: &[u8]) -> impl Iterator<Item = (usize, i8)> + use<> {
     let word = folded(word);
     LANGUAGES.iter().enumerate().filter_map(move |(language, months)| {
@@ -180,7 +180,7 @@ fn having(word: &[u8]) -> impl Iterator<Item = (usize, i8)> + use<> {
     })
 }
 
-/// In lower case, without what languages put behind it. What is no UTF-8 is Latin-1.
+/// In lower case, without suffixes that languages add. If it is not UTF-8 it is read as Latin-1.
 fn folded(word: &[u8]) -> String {
     let end = word.iter().rposition(|byte| !matches!(byte, b'.' | b',')).map_or(0, |last| last + 1);
     let word = word.get(..end).unwrap_or_default();

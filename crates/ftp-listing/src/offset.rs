@@ -1,4 +1,4 @@
-//! A server's clock: its offset from UTC, and what instants a listed time may mean.
+//! A server's clock: its offset from UTC, and the instants that a listed time may mean.
 
 use jiff::{SignedDuration, Timestamp, tz::Offset};
 
@@ -9,10 +9,10 @@ const WESTERNMOST: SignedDuration = SignedDuration::from_hours(-12);
 const EASTERNMOST: SignedDuration = SignedDuration::from_hours(14);
 /// Every offset in use is a multiple of it.
 const STEP_SECONDS: i64 = 15 * 60;
-/// Some servers round to the minute rather than cut seconds away.
+/// Some servers round to the minute instead of truncating seconds.
 const ROUNDING_SECONDS: i64 = 60;
-/// An offset that was learned from a file is that of the time when the file was changed: summer time may have begun
-/// or ended between it and a file whose time is further away than this.
+/// An offset that was learned from a file is that of the time when the file was changed: daylight saving time may have
+/// begun or ended between it and a file whose time is further away than this.
 const SAME_SEASON: SignedDuration = SignedDuration::from_hours(14 * 24);
 const SUMMER_TIME: SignedDuration = SignedDuration::from_hours(1);
 
@@ -20,7 +20,7 @@ const SUMMER_TIME: SignedDuration = SignedDuration::from_hours(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockOffset {
     pub offset: Offset,
-    /// The time of the file that it was learned from; `None` where it is configured and holds always.
+    /// The time of the file that it was learned from; `None` if it is configured and always valid.
     pub learned_at: Option<Timestamp>,
 }
 
@@ -32,13 +32,13 @@ pub struct TimeRange {
 }
 
 impl ClockOffset {
-    /// As the operator says.
+    /// As configured by the operator.
     pub fn configured(offset: Offset) -> Self {
         ClockOffset { offset, learned_at: None }
     }
 
-    /// Learns it from one file: what LIST says of its time, and what MDTM says (RFC 3659, 3: UTC). `None` where the
-    /// two do not differ by an offset that exists: the file was changed in between, or the day alone is listed.
+    /// Learns it from one file: its time in LIST, and in MDTM (RFC 3659, 3: UTC). `None` if the difference is not an
+    /// existing offset: the file was changed in between, or only the day is listed.
     pub fn learn(listed: &ListedTime, modified: Timestamp) -> Option<Self> {
         if listed.clock != Clock::ServerLocal || listed.precision == TimePrecision::Day {
             return None;
@@ -73,7 +73,7 @@ fn difference(at: jiff::civil::DateTime, precision: TimePrecision, modified: Tim
 }
 
 impl ListedTime {
-    /// The instants that it may mean, where the server's clock has this offset; `None`: any offset in use.
+    /// The instants that it may mean, if the server's clock has this offset; `None`: any existing offset.
     pub fn range(&self, clock_offset: Option<&ClockOffset>) -> Option<TimeRange> {
         let width = match self.precision {
             TimePrecision::Second => 0,

@@ -1,4 +1,4 @@
-//! A listing, read as it arrives.
+//! Parses a listing as it arrives.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use crate::evidence::{Evidence, NameBytes};
 use crate::offset::ClockOffset;
 use crate::resolve::Resolver;
 
-/// Lines that are read before the first entry is given out: what one line leaves open, these decide.
+/// How many lines are read before the first entry is returned: they resolve what is ambiguous in one line.
 pub const LOOK_AHEAD_LINES: usize = 256;
-/// Bytes of these at most.
+/// The maximum size of these lines in bytes.
 pub const LOOK_AHEAD_BYTES: usize = 64 * 1024;
-/// Bytes of one line at most; a longer one is not recognized.
+/// The maximum length of a line in bytes; a longer one is not recognized.
 pub const MAX_LINE: usize = 64 * 1024;
-/// Bytes of an overlong line that are given out.
+/// How many bytes of an overlong line are returned.
 const SHOWN_OF_OVERLONG: usize = 256;
 
-/// What is known of a listing before it is read.
+/// What is known about a listing before it is parsed.
 #[derive(Clone, Debug)]
 pub struct ListingContext {
     pub source: ListingSource,
-    /// The directory that is listed, as it was asked for, where known: some servers put it before each name.
+    /// The directory that is listed, as it was requested, if known: some servers prepend it to each name.
     pub directory: Vec<u8>,
     pub now: Timestamp,
-    /// The offset of the server's clock, where known.
+    /// The offset of the server's clock, if known.
     pub clock_offset: Option<ClockOffset>,
 }
 
-/// What a listing was.
+/// A summary of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListingSummary {
     /// Entries by dialect.
@@ -39,14 +39,14 @@ pub struct ListingSummary {
     pub unrecognized: u64,
 }
 
-/// Reads a listing. Memory is bounded by [`LOOK_AHEAD_BYTES`] and [`MAX_LINE`], however long the listing is.
+/// Parses a listing. Memory is bounded by [`LOOK_AHEAD_BYTES`] and [`MAX_LINE`], however long the listing is.
 pub struct ListingReader {
     context: ListingContext,
     resolver: Resolver,
-    /// What has no line end yet.
+    /// The bytes after the last line end.
     partial: Vec<u8>,
     is_skipping: bool,
-    /// Lines, before the evidence of the first ones is complete.
+    /// The first lines, until the evidence is complete.
     ahead: Option<Vec<Vec<u8>>>,
     ahead_bytes: usize,
     evidence: Evidence,
@@ -54,7 +54,7 @@ pub struct ListingReader {
     summary: ListingSummary,
 }
 
-/// What the lines before the present one say of it.
+/// The effect of earlier lines on the present one.
 #[derive(Clone, Debug, Default)]
 struct LineState {
     section: Section,
@@ -84,7 +84,7 @@ impl ListingReader {
         }
     }
 
-    /// Takes the next bytes of the data connection, and hands each item that is complete to `take`.
+    /// Takes the next bytes of the data connection, and passes each complete item to `take`.
     pub fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(ListingItem)) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (line, rest) = bytes.split_at(end);
@@ -137,7 +137,7 @@ impl ListingReader {
         }
     }
 
-    /// The listing's end: hands over what is left.
+    /// The end of the listing: passes the remaining items on.
     pub fn finish(mut self, mut take: impl FnMut(ListingItem)) -> ListingSummary {
         if !self.is_skipping && !self.partial.is_empty() {
             self.end_line(&mut take);
@@ -147,7 +147,7 @@ impl ListingReader {
         self.summary
     }
 
-    /// Collects the evidence of the lines ahead, and gives them out.
+    /// Collects the evidence of the first lines, and passes them on.
     fn decide(&mut self, take: &mut impl FnMut(ListingItem)) {
         let Some(ahead) = self.ahead.take() else { return };
         let mut state = LineState::default();
@@ -207,7 +207,7 @@ impl ListingReader {
         }
     }
 
-    /// A name with a version and nothing else: a file among VMS' files, and anything elsewhere.
+    /// A name with a version and nothing else: a file among VMS files, and anything elsewhere.
     fn vms_name_alone(&mut self, name: &[u8], take: &mut impl FnMut(ListingItem)) {
         match dialects::vms_name(name).filter(|_| self.state.section == Section::Vms) {
             Some(parsed) => self.entry(&parsed, take),
@@ -238,8 +238,8 @@ impl ListingReader {
         }));
     }
 
-    /// The name without the listed directory before it; `None` for the directory itself and the one above. Before
-    /// another directory it stays: it is no name of this one.
+    /// The name without the listed directory before it; `None` for the directory itself and its parent. A name with
+    /// another directory before it is unchanged: it does not belong to this one.
     fn own_name<'n>(&self, name: &'n [u8], parsed: &ParsedLine) -> Option<&'n [u8]> {
         let name = match parsed.dialect {
             Dialect::As400 | Dialect::ZosMembers | Dialect::ZosDataSets => trim_end(name),
@@ -264,8 +264,8 @@ impl ListingReader {
     }
 }
 
-/// Whether a directory before a name is the one that is listed: as it was asked for, or its end, where one is absolute
-/// and the other is not.
+/// Whether a directory before a name is the one that is listed: as it was requested, or a suffix of it, if one is
+/// absolute and the other is not.
 fn is_same_directory(before_name: &[u8], listed: &[u8]) -> bool {
     let before_name = trimmed_slashes(before_name);
     let relative = before_name.strip_prefix(b"./").unwrap_or(before_name);
@@ -273,7 +273,7 @@ fn is_same_directory(before_name: &[u8], listed: &[u8]) -> bool {
     let ends = |whole: &[u8], end: &[u8]| whole.strip_suffix(end).is_some_and(|rest| rest.ends_with(b"/"));
     relative.is_empty()
         || relative == b"."
-        // the directory logged in to has any name
+        // any name belongs to the login directory
         || ((listed.is_empty() || listed == b".") && !relative.split(|byte| *byte == b'/').any(|part| part == b".."))
         || relative == listed
         || ends(relative, listed)
@@ -310,7 +310,7 @@ impl LineState {
     }
 }
 
-/// A VMS name and its columns on the line behind it, as one line.
+/// A VMS name and its columns on the following line, as one line.
 fn continued(name: &[u8], line: &[u8]) -> Option<Vec<u8>> {
     let is_name = dialects::vms_name(Fields::of(line).at(0)).is_some();
     (!is_name && !trim_end(line).is_empty()).then(|| [name, b" ", line].concat())

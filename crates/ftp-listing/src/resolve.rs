@@ -1,4 +1,4 @@
-//! What a date means: by the whole listing, and by now.
+//! Determines the meaning of a date: by the whole listing, and by the current time.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::{SignedDuration, ToSpan, tz::Offset};
@@ -8,11 +8,11 @@ use crate::entry::{Clock, ListedTime, TimePrecision};
 use crate::evidence::Evidence;
 use crate::reader::ListingContext;
 
-/// Years back in which a date without year is looked for: 29 February is in one of eight at least.
+/// How many years back are searched for a date without year: at least one of eight has a 29 February.
 const YEARS_BACK: i16 = 8;
 
 pub struct Resolver {
-    /// The latest civil time that a file of now can have: a day more than now.
+    /// The latest civil time that a present file can have: one day after now.
     pub limit: DateTime,
 }
 
@@ -23,7 +23,7 @@ impl Resolver {
         Resolver { limit: now.checked_add(1.day()).unwrap_or(now) }
     }
 
-    /// `None` where there is no such date, or the listing does not tell which one it is.
+    /// `None` if there is no such date, or the listing does not determine it.
     pub fn resolve(
         &self,
         date: &RawDate,
@@ -63,7 +63,7 @@ impl Resolver {
         }
     }
 
-    /// The last year in which the date exists and is not ahead of now by more than a day.
+    /// The last year in which the date exists and is at most a day in the future.
     fn infer_year(&self, month: i8, day: i8, time: Option<DayTime>) -> Option<ListedTime> {
         let newest = self.limit.year();
         (0..=YEARS_BACK).find_map(|back| {
@@ -72,8 +72,8 @@ impl Resolver {
         })
     }
 
-    /// Orders in which the parts are a date; and one that is not ahead of now by more than a day, unless there is an
-    /// order by default: some servers' clocks are ahead.
+    /// The orders in which the parts are a date; only those that are at most a day in the future, unless there is a
+    /// default order: some servers' clocks are ahead.
     pub fn orders(&self, parts: [NumberPart; 3], allowed: DateOrders, has_default: bool) -> DateOrders {
         let year_is_first = parts[0].digits == 4;
         let all = [DateOrder::MonthDayYear, DateOrder::DayMonthYear, DateOrder::YearMonthDay]
@@ -98,9 +98,9 @@ impl Resolver {
         let value = i16::try_from(year.value).ok()?;
         let year = match year.digits {
             4 => value,
-            // the century in which the year is not ahead of now
+            // the century in which the year is not in the future
             2 if 2000 + value <= self.limit.year() => 2000 + value,
-            // and 103 is 2003 for servers that were written before 2000
+            // and 103 is 2003 on servers that were written before 2000
             2 | 3 => 1900 + value,
             _ => return None,
         };
@@ -111,7 +111,7 @@ impl Resolver {
     }
 }
 
-/// Dots are of countries where the day comes first.
+/// Dots are used in countries where the day comes first.
 pub fn default_order(separator: u8, default: Option<DateOrder>) -> Option<DateOrder> {
     if separator == b'.' { Some(DateOrder::DayMonthYear) } else { default }
 }

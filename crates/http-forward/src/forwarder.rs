@@ -1,4 +1,4 @@
-//! One service behind, with its connections kept for the next request.
+//! One upstream service, with its pooled connections.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use tokio::time::timeout;
 
 use crate::hop_by_hop::{remove_hop_by_hop, upgrade_protocol};
 
-/// Times of one request, and how many idle connections are kept.
+/// Timeouts of one request, and how many idle connections are kept.
 #[derive(Debug, Clone)]
 pub struct ForwardLimits {
     pub connect: Duration,
-    /// From the request's head to the response's head: the service may compute for so long.
+    /// From the request's head to the response's head: how long the service may compute.
     pub response_head: Duration,
     pub max_idle_connections: usize,
 }
@@ -31,7 +31,7 @@ impl Default for ForwardLimits {
     }
 }
 
-/// Why there is no response of the service.
+/// Why there is no response from the service.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
     #[error("the request's target cannot be forwarded: {0}")]
@@ -45,7 +45,7 @@ pub enum ForwardError {
 }
 
 impl ForwardError {
-    /// What the client is answered (RFC 9110, sections 15.6.3 and 15.6.5).
+    /// The status sent to the client (RFC 9110, sections 15.6.3 and 15.6.5).
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Target(_) => StatusCode::BAD_REQUEST,
@@ -75,8 +75,8 @@ impl Forwarder {
         Self { client, service, limits }
     }
 
-    /// Sends the request to the service, with its `Host` as it is, and gives the head of the response with the
-    /// body to come. After a 101, bytes are relayed both ways until one side ends.
+    /// Sends the request to the service, with its `Host` unchanged, and returns the head of the response with the body
+    /// to be streamed. After a 101, bytes are relayed both ways until one side ends.
     pub async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Incoming>, ForwardError> {
         let upgrade = upgrade_protocol(request.headers());
         let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
@@ -111,7 +111,7 @@ impl Forwarder {
     }
 }
 
-/// Until one side ends; its own timeouts are those of the protocol that runs over it.
+/// Runs until one side ends; timeouts are left to the protocol that runs over it.
 async fn relay(client: hyper::upgrade::OnUpgrade, service: hyper::upgrade::OnUpgrade) {
     let (Ok(client), Ok(service)) = tokio::join!(client, service) else {
         tracing::debug!(event = "upgrade_abandoned", "an upgrade was agreed on but did not happen");

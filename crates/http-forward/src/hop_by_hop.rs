@@ -1,9 +1,9 @@
-//! Fields that concern one connection only (RFC 9110, section 7.6.1).
+//! Header fields that concern one connection only (RFC 9110, section 7.6.1).
 
 use hyper::HeaderMap;
 use hyper::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
 
-/// Removed also where `Connection` does not name them: old peers send them so.
+/// Removed even if `Connection` does not name them, as old peers send them.
 const ALWAYS_HOP_BY_HOP: [&str; 7] = [
     "connection",
     "keep-alive",
@@ -14,14 +14,14 @@ const ALWAYS_HOP_BY_HOP: [&str; 7] = [
     "transfer-encoding",
 ];
 
-/// The protocol that a message asks to change to, or agrees to.
+/// The protocol that a message requests to change to, or agrees to.
 pub fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     let is_named = tokens(headers).any(|token| token.eq_ignore_ascii_case("upgrade"));
     headers.get(UPGRADE).filter(|_| is_named).cloned()
 }
 
-/// Takes out what must not be forwarded: the fields above, and those that `Connection` names. An upgrade is put
-/// back where `upgrade` is given.
+/// Removes what must not be forwarded: the fields above, and those that `Connection` names. An upgrade is added again
+/// if `upgrade` is given.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
     let named: Vec<HeaderName> = tokens(headers).filter_map(|token| token.parse().ok()).collect();
     for name in named {

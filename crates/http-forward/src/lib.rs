@@ -1,12 +1,11 @@
-//! Forwards HTTP/1.1 requests to one service behind, as an intermediary may (RFC 9110, section 7.6): hop-by-hop
-//! fields stay on their hop, bodies are streamed, and an upgrade (WebSocket, RFC 6455) becomes a byte relay.
+//! Forwards HTTP/1.1 requests to one upstream service, as an intermediary may (RFC 9110, section 7.6): hop-by-hop
+//! fields are removed, bodies are streamed, and an upgrade (WebSocket, RFC 6455) becomes a byte relay.
 //!
-//! It decides nothing of routes, paths or access: whoever uses it changes the request before and the response
-//! after.
+//! It knows nothing about routes, paths or access: the caller changes the request before and the response after.
 //!
 //! ```text
-//! forwarder   one service behind, with its connections kept for the next request
-//! hop_by_hop  fields that concern one connection only
+//! forwarder   one upstream service, with its pooled connections
+//! hop_by_hop  header fields that concern one connection only
 //! ```
 
 mod forwarder;

@@ -1,5 +1,5 @@
-//! The application's side of `auth: session` and `pods: http` in Rust: who may open which workspace, the ticket for it, and
-//! where it is.
+//! The application's side of `auth: session` and `pods: http` in Rust: who may open which workspace, the ticket for it,
+//! and its address.
 //!
 //! `ROUTER_SECRET=… ROUTER_DOMAIN=code-hub.com LISTEN=127.0.0.1:8080 cargo run --example application`
 
@@ -20,7 +20,7 @@ use serde_json::json;
 struct Application {
     key: TicketKey,
     domain: RoutedDomain,
-    /// Of each workspace: its owner and its address. Yours come from your database.
+    /// Each workspace's owner and address. Yours come from your database.
     workspaces: HashMap<&'static str, (&'static str, String)>,
 }
 
@@ -31,7 +31,7 @@ fn parameter(asked: &Uri, name: &str) -> Option<String> {
     Some(percent_decode_str(value).decode_utf8().ok()?.into_owned())
 }
 
-/// Your application's own session; here a cookie that says who it is.
+/// Your application's own session; here a cookie that names the user.
 fn signed_in_user(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get(header::COOKIE)?.to_str().ok()?;
     cookies.split(';').find_map(|pair| pair.trim().strip_prefix("demo_user="))

@@ -1,6 +1,6 @@
-//! Which addresses may be dialled: those of configured networks, never this machine's own, link-local (which holds the
-//! clouds' metadata services), multicast or unspecified ones. Checked on the address that is dialled, after every
-//! look-up, so that an answer that changes in between changes nothing.
+//! Which addresses may be dialled: those of configured networks, never this machine's own, link-local (which include
+//! the clouds' metadata services), multicast or unspecified ones. Checked on the address that is actually dialled,
+//! after every look-up, so that an answer that changes in between has no effect.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -42,7 +42,7 @@ pub enum AddressRefusal {
 }
 
 impl AddressPolicy {
-    /// The address to dial, with IPv4-mapped ones as IPv4.
+    /// The address to dial, with IPv4-mapped addresses converted to IPv4.
     pub fn check(&self, address: IpAddr) -> Result<IpAddr, AddressRefusal> {
         let address = address.to_canonical();
         if METADATA.contains(&address) {
@@ -57,7 +57,7 @@ impl AddressPolicy {
         if address.is_loopback() {
             return if self.allow_loopback { Ok(address) } else { Err(AddressRefusal::Loopback(address)) };
         }
-        // Addresses that carry an IPv4 address within are dialled through a gateway, to wherever that one leads.
+        // Addresses with an embedded IPv4 address are dialled through a gateway, to wherever that leads.
         if let Some(inner) = embedded_ipv4(address) {
             AddressPolicy { networks: self.networks.clone(), allow_loopback: false }
                 .check(IpAddr::V4(inner))?;
@@ -69,7 +69,8 @@ impl AddressPolicy {
         }
     }
 
-    /// Whether a connected socket leads back to this machine: the system picks an own address to reach itself.
+    /// Whether a connected socket leads back to this machine: the system chooses one of its own addresses to reach
+    /// itself.
     pub fn check_connected(&self, local: IpAddr, peer: IpAddr) -> Result<(), AddressRefusal> {
         let (local, peer) = (local.to_canonical(), peer.to_canonical());
         if local == peer && !(self.allow_loopback && peer.is_loopback()) {
@@ -79,7 +80,7 @@ impl AddressPolicy {
     }
 }
 
-/// Also deprecated site-local addresses (RFC 3879), which are nobody's.
+/// Also deprecated site-local addresses (RFC 3879), which are not in use.
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
@@ -117,7 +118,7 @@ mod tests {
         AddressPolicy { networks, allow_loopback: false }
     }
 
-    /// The table of ways around an address filter; each line is one that others fell for.
+    /// Known ways around an address filter; other filters have missed each of these lines.
     #[test]
     fn server_side_request_forgery_table() {
         let everything = AddressPolicy {

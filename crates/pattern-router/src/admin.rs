@@ -18,12 +18,12 @@ use service_kit::metrics::{EncodeMetrics, ProcessMetrics};
 
 use crate::router::Router;
 
-/// Names that the status page shows.
+/// How many names the status page shows.
 const BUSIEST: usize = 20;
-/// A worker's runtime that is silent for so long is stuck.
+/// A worker's runtime that is silent for this long is stuck.
 pub const WORKER_SILENCE: Duration = Duration::from_secs(20);
 
-/// Health with what the resolver says about itself.
+/// Health, including the resolver's state.
 #[derive(Debug)]
 pub struct RouterHealth {
     pub health: Arc<Health>,
@@ -40,7 +40,7 @@ impl ReportHealth for RouterHealth {
     }
 }
 
-/// The registry with the figures that are read when they are asked for.
+/// The registry, with figures that are read on request.
 #[derive(Debug)]
 pub struct RouterMetrics {
     pub router: Arc<Router>,
@@ -61,7 +61,7 @@ impl EncodeMetrics for RouterMetrics {
     }
 }
 
-/// All routes of the admin port. The probes are open, the rest asks for the token if there is one.
+/// All routes of the admin port. The probes are open, the rest requires the token if there is one.
 pub fn routes(health: Arc<RouterHealth>, metrics: Arc<RouterMetrics>) -> Routes {
     let router = Arc::clone(&health.router);
     let token = Arc::clone(&router);
@@ -82,7 +82,7 @@ pub fn routes(health: Arc<RouterHealth>, metrics: Arc<RouterMetrics>) -> Routes 
     responses::finish(open.merge(guarded), "nothing here; see /, /health, /ready, /metrics and /api/status\n")
 }
 
-/// The page has nothing in it: its script asks for `/api/status`, with the token that its reader types.
+/// The page is static: its script requests `/api/status`, with the token that the user enters.
 async fn show_page() -> Response {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
                   frame-ancestors 'none'; base-uri 'none'; form-action 'none'";

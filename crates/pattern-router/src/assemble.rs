@@ -1,4 +1,4 @@
-//! From settings to what runs: resolver, access, TLS. Used at the start and by each reload.
+//! From settings to running parts: resolver, access, TLS. Used at the start and by each reload.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::server::{CertificateError, load_client_tls};
 use crate::settings::{AuthMode, AuthSettings, ResolverSettings, Settings};
 use crate::ticket::{MIN_SECRET, TicketKey};
 
-/// Why settings that are right do not work here.
+/// Why valid settings do not work here.
 #[derive(Debug, thiserror::Error)]
 pub enum AssembleError {
     #[error("tls_cert: {0}")]
@@ -32,8 +32,8 @@ pub enum AssembleError {
     AuthUrl,
 }
 
-/// Everything that follows from the settings. A resolver whose settings are the same is kept: its list need not be read
-/// again. Needs a runtime for the resolver's task.
+/// Everything that is derived from the settings. A resolver whose settings are unchanged is kept, so that its list need
+/// not be read again. Needs a runtime for the resolver's task.
 pub fn assemble(settings: Settings, previous: Option<&RouterState>) -> Result<RouterState, AssembleError> {
     let timeout = settings.timeouts.lookup;
     let kept = previous.filter(|state| state.settings.resolver == settings.resolver);
@@ -107,7 +107,7 @@ fn ticket_key(auth: &AuthSettings) -> Result<TicketKey, AssembleError> {
     TicketKey::new(secret.expose_secret().as_bytes().to_vec()).ok_or_else(short)
 }
 
-/// What is written, or what a file holds without the white space around it.
+/// The value in the configuration, or a file's content without surrounding white space.
 fn read_secret(
     given: Option<&SecretString>,
     file: Option<&PathBuf>,
@@ -133,7 +133,7 @@ fn pod_tls(settings: &Settings) -> Result<PodTls, AssembleError> {
     Ok(PodTls { any: Arc::new(any), http1: Arc::new(http1) })
 }
 
-/// Pods' certificates are usually made by themselves: encryption alone, as nginx's `proxy_ssl_verify off`.
+/// Pods' certificates are usually self-signed: encryption only, like nginx's `proxy_ssl_verify off`.
 fn unverified() -> Result<rustls::ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::name::PodName;
 
-/// Names that are counted; the quietest make way.
+/// How many names are counted; the least busy are evicted.
 const MAX_NAMES: usize = 1024;
 
 /// Requests by name since the process started.
@@ -14,7 +14,7 @@ const MAX_NAMES: usize = 1024;
 pub struct BusiestNames(Mutex<HashMap<PodName, u64>>);
 
 impl BusiestNames {
-    /// Counts so many requests. Called once for many requests, so that it costs each next to nothing.
+    /// Adds a number of requests. Called once for many requests, so that the cost of each is negligible.
     pub fn add(&self, name: &PodName, requests: u64) {
         let mut names = self.0.lock();
         if let Some(count) = names.get_mut(name) {

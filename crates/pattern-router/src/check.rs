@@ -1,4 +1,4 @@
-//! `pattern-router check`: whether this configuration works here, one line for each thing that could not.
+//! `pattern-router check`: whether this configuration works here, one line for each aspect.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckOutcome {
     Good,
-    /// It works, and somebody should look at it.
+    /// It works, but deserves attention.
     Warning,
     Failed,
 }
@@ -110,7 +110,7 @@ fn settings_worth_a_look(state: &RouterState, report: &mut Report) {
     }
 }
 
-/// Two names that nobody has made must lead to the same place: there is a wildcard.
+/// Two arbitrary names must resolve to the same address: there is a wildcard.
 async fn wildcard(state: &RouterState, report: &mut Report) {
     let domain = state.settings.domain.name();
     let mut found: Vec<BTreeSet<IpAddr>> = Vec::new();
@@ -188,7 +188,7 @@ async fn resolver(state: &RouterState, report: &mut Report) {
 
 async fn one_name(state: &RouterState, host: &str, report: &mut Report) {
     let domain = &state.settings.domain;
-    // `3000-ws123` will do.
+    // `3000-ws123` is sufficient.
     let whole = if host.contains('.') { host.to_owned() } else { format!("{host}.{}", domain.name()) };
     let name = match domain.parse_host(whole.as_bytes()) {
         Ok(name) => name,

@@ -1,5 +1,5 @@
 //! Deadlines that cost next to nothing while they are not reached: a timer is set once and, when it fires early, set
-//! again; a request that ends in time only writes a number.
+//! again; a request that ends in time only stores a number.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,12 +12,13 @@ use tokio::time::Sleep;
 #[derive(Debug, Default)]
 pub struct LazyTimer {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// Whom the timer beneath wakes: for the same task it need not be asked again until it has fired.
+    /// The task that the underlying timer wakes: while it is the same, the timer need not be polled again until it has
+    /// fired.
     waker: Option<Waker>,
 }
 
 impl LazyTimer {
-    /// Ready once `deadline` is past. The timer beneath may be set earlier than that, never later.
+    /// Ready once `deadline` is past. The underlying timer may be set to an earlier time, never to a later one.
     pub fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
         if sleep.deadline().into_std() > deadline {
@@ -40,7 +41,7 @@ impl LazyTimer {
         }
     }
 
-    /// The future's output, or none once `deadline()` is past; that may move on while the future runs.
+    /// The future's output, or none once `deadline()` is past; the deadline may be postponed while the future runs.
     pub fn limit<F: Future>(
         &mut self,
         deadline: impl Fn() -> Instant,
@@ -55,7 +56,7 @@ impl LazyTimer {
     }
 }
 
-/// `timeout` from now; a year hence for "never".
+/// `timeout` from now; in a year for "never".
 pub fn after(now: Instant, timeout: Option<Duration>) -> Instant {
     const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
     now + timeout.unwrap_or(NEVER).min(NEVER)

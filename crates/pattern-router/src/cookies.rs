@@ -3,11 +3,11 @@
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderValue};
 
-/// The session, on one name only: `__Host-` cookies are Secure, of Path=/, and have no Domain (RFC 6265bis, 4.1.3.2).
+/// The session, on one name only: `__Host-` cookies are Secure, have Path=/ and no Domain (RFC 6265bis, 4.1.3.2).
 pub const SESSION_COOKIE: &str = "__Host-pattern-router";
-/// The nonce of a sign-in that has begun.
+/// The nonce of a sign-in in progress.
 pub const NONCE_COOKIE: &str = "__Host-pattern-router-nonce";
-/// What every name of ours has within: cheap to look for.
+/// Contained in every cookie name of ours: a cheap pre-check.
 const MARK: &[u8] = b"pattern-router";
 
 /// The value of the first cookie of this name, exactly spelled.
@@ -21,8 +21,8 @@ pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         .find_map(|(key, value)| (key.trim() == name).then(|| value.trim()))
 }
 
-/// Joins the lines that HTTP/2 splits a Cookie into (RFC 9113, section 8.2.3), and leaves out the router's own, in every
-/// spelling that some pod's parser might read as one of them.
+/// Joins the lines into which HTTP/2 splits a Cookie field (RFC 9113, section 8.2.3), and removes the router's own
+/// cookies, in every spelling that some pod's parser might read as one of them.
 pub fn clean_request(headers: &mut HeaderMap) {
     let mut lines = headers.get_all(header::COOKIE).iter();
     let (Some(first), second) = (lines.next(), lines.next()) else { return };
@@ -52,8 +52,8 @@ pub fn clean_request(headers: &mut HeaderMap) {
     }
 }
 
-/// What a pod's `Set-Cookie` may do: cookies named like ours go, and a `Domain` is taken away, so that the cookie is of
-/// this one name alone.
+/// Restricts a pod's `Set-Cookie`: cookies named like ours are removed, and so is a `Domain`, so that the cookie
+/// applies to this one name only.
 pub fn clean_response(headers: &mut HeaderMap) {
     let lines = headers.get_all(header::SET_COOKIE);
     if !lines.iter().any(|line| has_mark(line.as_bytes()) || has_domain(line.as_bytes())) {
@@ -89,7 +89,7 @@ fn attribute_name(part: &[u8]) -> &[u8] {
     part.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii()
 }
 
-/// A pair whose name holds ours, also in quotes, in capitals, or behind an empty name (`=__Host-…=x`).
+/// A pair whose name contains ours, also in quotes, in capitals, or behind an empty name (`=__Host-…=x`).
 fn is_own_pair(pair: &[u8]) -> bool {
     let trimmed = pair.strip_prefix(b"=").unwrap_or(pair);
     has_mark(attribute_name(trimmed))

@@ -1,4 +1,4 @@
-//! What the router answers itself: each error's code, status, and the page or JSON that shows it.
+//! Errors that the router itself answers: each one's code, status, and the page or JSON that shows it.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::fields::X_ROUTER_ERROR;
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:ident, $title:literal;)*) => {
-        /// Why the router answers itself: the value of `X-Router-Error` and of `code` in JSON.
+        /// Why the router itself answers: the value of `X-Router-Error` and of `code` in JSON.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum ErrorCode { $($(#[$doc])* $variant,)* }
 
@@ -38,21 +38,21 @@ macro_rules! error_codes {
 error_codes! {
     /// The name is beneath the domain, but not PORT-ID.
     BadName = "bad_name", BAD_REQUEST, "This name is not PORT-ID";
-    /// A request that other servers could read differently.
+    /// A request that other servers could parse differently.
     BadRequest = "bad_request", BAD_REQUEST, "This request is malformed";
     /// The resolver knows no such pod.
     NoSuchPod = "no_such_pod", NOT_FOUND, "Workspace not found";
-    /// The port is not in the list of those that may be reached.
+    /// The port is not one that may be reached.
     PortClosed = "port_closed", FORBIDDEN, "This port is not open";
-    /// A page of another origin asked for it.
+    /// A page of another origin sent the request.
     ForeignOrigin = "origin", FORBIDDEN, "Another site may not do this";
-    /// Signed in, without a right to this pod.
+    /// Signed in, but without a right to this pod.
     NotAllowed = "not_allowed", FORBIDDEN, "No access to this workspace";
     /// A session is needed.
     SignIn = "sign_in", UNAUTHORIZED, "Please sign in";
-    /// A ticket that does not hold.
+    /// An invalid ticket.
     BadTicket = "bad_ticket", FORBIDDEN, "The sign-in did not succeed";
-    /// The name is of another domain.
+    /// The name belongs to another domain.
     NotHere = "not_here", MISDIRECTED_REQUEST, "This name is not served here";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This method is not allowed";
     /// A transfer coding other than chunked.
@@ -66,7 +66,7 @@ error_codes! {
     NothingListens = "nothing_listens", BAD_GATEWAY, "Nothing listens there yet";
     /// The pod closed the connection or broke the protocol.
     PodHungUp = "pod_hung_up", BAD_GATEWAY, "The connection to the workspace broke";
-    /// The address is one that is never dialled.
+    /// An address that is never dialled.
     AddressRefused = "address_refused", BAD_GATEWAY, "This workspace's address may not be reached";
     /// The resolver, or the authorization service, does not answer.
     LookupFailed = "lookup_failed", SERVICE_UNAVAILABLE, "The workspace could not be looked up";
@@ -75,11 +75,11 @@ error_codes! {
     PodSilent = "pod_silent", GATEWAY_TIMEOUT, "The workspace does not answer";
 }
 
-/// An answer of the router's own.
+/// The router's own error response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouterError {
     pub code: ErrorCode,
-    /// A sentence for people, without inner addresses.
+    /// A sentence for the user, without internal addresses.
     pub detail: String,
     pub retry_after: Option<Duration>,
 }
@@ -94,7 +94,7 @@ impl RouterError {
         RouterError { retry_after: Some(wait), ..self }
     }
 
-    /// HTML for browsers that navigate, JSON for programs; nothing that a cache keeps.
+    /// HTML for browsers that navigate, JSON for programs; not cacheable.
     pub fn response(&self, method: &Method, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let html = wants_html(headers);
         let body = if html { self.page() } else { self.json() };
@@ -148,7 +148,7 @@ impl RouterError {
         page
     }
 
-    /// Whether the page looks again by itself: the cause usually goes away.
+    /// Whether the page reloads automatically: the cause usually goes away.
     fn is_temporary(&self) -> bool {
         matches!(
             self.code,
@@ -157,7 +157,7 @@ impl RouterError {
     }
 }
 
-/// Nothing is loaded, nothing runs, nobody frames it.
+/// Nothing is loaded or executed, and the page cannot be framed.
 const PAGE_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
 const PAGE_STYLE: &str = ":root{color-scheme:light dark}body{margin:0;font:16px/1.5 system-ui,sans-serif;\
@@ -165,7 +165,7 @@ const PAGE_STYLE: &str = ":root{color-scheme:light dark}body{margin:0;font:16px/
     padding:2rem}h1{font-size:1.5rem;margin:.2rem 0 1rem}.status{font-size:3rem;font-weight:600;margin:0;\
     opacity:.35}.hint,.code{opacity:.65;font-size:.9rem}.code{font-family:ui-monospace,monospace}";
 
-/// Whether a browser asks for a page to show.
+/// Whether a browser requests a page to display.
 pub fn wants_html(headers: &HeaderMap) -> bool {
     headers
         .get(header::ACCEPT)

@@ -1,4 +1,4 @@
-//! Header fields: what is hop-by-hop (RFC 9110, section 7.6.1), and what a proxy adds about the client.
+//! Header fields: hop-by-hop ones (RFC 9110, section 7.6.1), and those that a proxy adds about the client.
 
 use std::net::IpAddr;
 
@@ -12,32 +12,32 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 pub const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-/// Says that an answer is the router's own, and why: a pod's 502 is told from ours by it.
+/// Marks a response as the router's own, with the reason: it distinguishes a pod's 502 from ours.
 pub const X_ROUTER_ERROR: HeaderName = HeaderName::from_static("x-router-error");
-/// A trace's id (W3C Trace Context): it passes, and is in the access log.
+/// A trace's id (W3C Trace Context): forwarded, and included in the access log.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-/// What `auth: forward` lets the application add; a client's own are taken away.
+/// The fields that the application may add with `auth: forward`; a client's own are removed.
 pub const AUTH_PREFIX: &str = "x-auth-";
-/// More addresses than these are not looked at in `X-Forwarded-For`.
+/// How many addresses of `X-Forwarded-For` are examined at most.
 const MAX_FORWARDED_HOPS: usize = 32;
 
-/// What a head's hop-by-hop fields asked for.
+/// What a head's hop-by-hop fields requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HopByHop {
     /// `Connection: upgrade` and `Upgrade: websocket`.
     pub websocket: bool,
-    /// `TE: trailers`, which gRPC servers insist on.
+    /// `TE: trailers`, which gRPC servers require.
     pub trailers: bool,
 }
 
-/// Which groups of fields a head has: found in one pass, since most have none of them.
+/// Which groups of fields a head has: determined in one pass, since most heads have none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a group of its own")]
 pub struct FieldGroups {
-    /// Any hop-by-hop field, those below among them.
+    /// Any hop-by-hop field, including those below.
     pub hop_by_hop: bool,
     pub transfer_encoding: bool,
     pub upgrade: bool,
@@ -92,7 +92,7 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == header::PROXY_AUTHENTICATE
 }
 
-/// Headers by which programs learn who a client is: a client may not set them itself.
+/// Fields by which programs identify a client: a client must not set them itself.
 fn is_about_the_client(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-forwarded-")
         || matches!(
@@ -101,7 +101,7 @@ fn is_about_the_client(name: &HeaderName) -> bool {
         )
 }
 
-/// What `Connection` may not take away by naming it: the fields that the pod relies on.
+/// Fields that `Connection` must not remove by naming them: those that the pod relies on.
 fn is_protected(name: &HeaderName) -> bool {
     *name == header::HOST
         || *name == header::COOKIE
@@ -115,7 +115,7 @@ fn is_protected(name: &HeaderName) -> bool {
         || name.as_str().starts_with("sec-")
 }
 
-/// Takes the hop-by-hop fields away, those that `Connection` names among them.
+/// Removes the hop-by-hop fields, including those that `Connection` names.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
     let mut asked = HopByHop::default();
     let mut upgrade = false;
@@ -158,12 +158,12 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
     asked
 }
 
-/// `keep-alive` or `close` alone: it names no field.
+/// `keep-alive` or `close` only: it names no field.
 pub fn is_plain_connection(line: &HeaderValue) -> bool {
     line.as_bytes().eq_ignore_ascii_case(b"keep-alive") || line.as_bytes().eq_ignore_ascii_case(b"close")
 }
 
-/// `Transfer-Encoding` is absent, or `chunked` alone and once.
+/// `Transfer-Encoding` is absent, or exactly `chunked`, once.
 pub fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (lines.next(), lines.next()) {
@@ -173,7 +173,8 @@ pub fn is_plainly_framed(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Fields whose name some pods' servers (CGI, WSGI) take for another's: `X_Forwarded_For`. As nginx does, they go.
+/// Fields whose name some pods' servers (CGI, WSGI) confuse with another's: `X_Forwarded_For`. They are removed, as by
+/// nginx.
 pub fn strip_underscored(headers: &mut HeaderMap) {
     let names: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
     for name in names {
@@ -190,12 +191,12 @@ pub fn strip_underscored(headers: &mut HeaderMap) {
     }
 }
 
-/// What is told to the pod about the client's connection.
+/// What the pod is told about the client's connection.
 #[derive(Debug, Clone, Copy)]
 pub struct ForwardedClient<'a> {
-    /// Its address as the connection (or PROXY v2) has it.
+    /// Its address according to the connection (or PROXY v2).
     pub peer: &'a HeaderValue,
-    /// A proxy that is believed: what it says is passed on.
+    /// A trusted proxy: its values are passed on.
     pub trusted: bool,
     pub https: bool,
     pub host: &'a HeaderValue,
@@ -206,8 +207,8 @@ pub struct ForwardedClient<'a> {
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
-/// Sets `X-Forwarded-For`, `-Host`, `-Proto` and `-Port`; what a client says itself is taken away, what a trusted proxy
-/// says is kept and added to.
+/// Sets `X-Forwarded-For`, `-Host`, `-Proto` and `-Port`; a client's own values are removed, a trusted proxy's are kept
+/// and extended.
 pub fn set_forwarded(headers: &mut HeaderMap, groups: FieldGroups, client: ForwardedClient<'_>) {
     if groups.forwarded && !client.trusted {
         let names: Vec<HeaderName> =
@@ -247,7 +248,7 @@ fn append_for(headers: &mut HeaderMap, peer: &HeaderValue) {
     }
 }
 
-/// One more element (RFC 7239); IPv6 addresses in brackets and quotes.
+/// Appends an element (RFC 7239); IPv6 addresses in brackets and quotes.
 fn append_forwarded(headers: &mut HeaderMap, client: ForwardedClient<'_>) {
     let peer = client.peer.to_str().unwrap_or("unknown");
     let node = if peer.contains(':') { format!("\"[{peer}]\"") } else { peer.to_owned() };
@@ -261,7 +262,7 @@ fn append_forwarded(headers: &mut HeaderMap, client: ForwardedClient<'_>) {
     }
 }
 
-/// The client behind trusted proxies: the last address of `X-Forwarded-For` that is not one of theirs.
+/// The client behind trusted proxies: the last address of `X-Forwarded-For` that is not a trusted proxy's.
 pub fn client_behind(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer;

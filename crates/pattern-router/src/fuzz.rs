@@ -1,4 +1,4 @@
-//! Names, tickets and heads as no client should send them. For `make fuzz`, and for the tests, which try its corpus again.
+//! Arbitrary names, tickets and heads. For `make fuzz`, and for the tests, which replay its corpus.
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -7,10 +7,11 @@ use crate::fields::{self, FieldGroups, ForwardedClient, X_FORWARDED_FOR};
 use crate::name::{RoutedDomain, is_pod_id};
 use crate::ticket::{TicketClaims, TicketError, TicketKey};
 
-/// Any bytes are a host or none, and what is read of one is in the grammar and reads the same when it is written again.
+/// Any bytes are a host or none; a host that is accepted matches the grammar, and formatting and parsing it again gives
+/// the same.
 ///
 /// # Panics
-/// Where it is not so.
+/// If that does not hold.
 pub fn name(input: &[u8]) {
     let Ok(domain) = RoutedDomain::parse("pool.test") else { return };
     if let Ok(name) = domain.parse_host(input) {
@@ -24,10 +25,10 @@ pub fn name(input: &[u8]) {
     }
 }
 
-/// Any text is a ticket or none; none that this key has not signed holds; and one that it has signed reads the same.
+/// Any text is a ticket or none; only tickets signed with this key are accepted; and a signed one parses to the same.
 ///
 /// # Panics
-/// Where it is not so.
+/// If that does not hold.
 pub fn ticket(input: &[u8]) {
     let (Some(key), Some(other)) = (TicketKey::new(vec![7; 32]), TicketKey::new(vec![9; 32])) else { return };
     let text = String::from_utf8_lossy(input);
@@ -43,11 +44,11 @@ pub fn ticket(input: &[u8]) {
     }
 }
 
-/// A head of `name: value` lines: whatever it says, no hop-by-hop field, no cookie of the router's own and no word of the
-/// client's about itself is left, and no cookie of a pod's has a `Domain`.
+/// A head of `name: value` lines: afterwards it contains no hop-by-hop field, no cookie of the router and none of the
+/// client's statements about itself, and no cookie of a pod has a `Domain`.
 ///
 /// # Panics
-/// Where it is not so.
+/// If that does not hold.
 pub fn head(input: &[u8]) {
     let headers = read_head(input);
     let mut request = headers.clone();
@@ -85,7 +86,7 @@ pub fn head(input: &[u8]) {
     }
 }
 
-/// The lines that are fields; HTTP's parser lets no others pass.
+/// The lines that are valid fields; HTTP's parser accepts no others.
 fn read_head(input: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in input.split(|b| *b == b'\n').take(100) {
@@ -103,7 +104,7 @@ fn read_head(input: &[u8]) -> HeaderMap {
 mod tests {
     use proptest::prelude::*;
 
-    /// The fuzzers' corpus, seeds and finds, tried again.
+    /// Replays the fuzzers' corpus of seeds and findings.
     #[test]
     fn the_corpus_finds_nothing() {
         let run: fn(&[u8]) = super::name;

@@ -1,4 +1,4 @@
-//! The router's own questions to the application: one small answer, with a deadline and a bound.
+//! The router's own requests to the application: small responses, with a deadline and a size limit.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-/// A larger answer is refused.
+/// The maximum size of a response body in bytes.
 pub const MAX_ANSWER: usize = 64 * 1024;
 /// Idle connections are closed before the usual server closes them.
 const IDLE: Duration = Duration::from_secs(4);
 
 type Connector = HttpsConnector<HttpConnector>;
 
-/// Asks over HTTP/1.1, with and without TLS.
+/// Sends requests over HTTP/1.1, with and without TLS.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     client: Client<Connector, Empty<Bytes>>,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub struct HttpAnswer {
     pub status: StatusCode,
@@ -31,7 +31,7 @@ pub struct HttpAnswer {
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
     #[error("no answer within {0:?}")]
@@ -57,7 +57,7 @@ impl HttpClient {
         HttpClient { client: builder.build(https) }
     }
 
-    /// The whole answer to a GET, or none within `limit`.
+    /// The complete response to a GET, or an error after `limit`.
     pub async fn get(
         &self,
         uri: Uri,
@@ -76,7 +76,7 @@ impl HttpClient {
         Ok(HttpAnswer { status: head.status, headers: head.headers, body })
     }
 
-    /// An answer whose body is read by who asks: a watch.
+    /// A response whose body is read by the caller: a watch.
     pub async fn open(
         &self,
         uri: Uri,
@@ -93,7 +93,7 @@ impl HttpClient {
     }
 }
 
-/// TLS with the system's authorities, or with those of a file alone.
+/// TLS with the system's authorities, or only with those in a file.
 pub fn client_tls(ca_file: Option<&std::path::Path>) -> Result<rustls::ClientConfig, String> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;

@@ -1,17 +1,17 @@
-//! Routes `{port}-{id}.domain` to that port of that pod. In the order in which a request meets them:
+//! Routes `{port}-{id}.domain` to that port of that pod. In the order in which a request passes through them:
 //!
 //! - [`server`]: clients' connections: workers, TLS, PROXY protocol, deadlines, drain.
-//! - [`proxy`]: one request: its checks, its way to the pod and back, `WebSockets`.
-//! - [`name`], [`ports`], [`address`]: which name means what, and what may be reached at all.
-//! - [`resolve`]: where a pod is: a list, DNS, Kubernetes, or the application.
-//! - [`auth`], [`ticket`], [`cookies`]: who may pass; sessions shared with the application.
-//! - [`rate`], [`rates`], [`limits`]: how much a client may have.
+//! - [`proxy`]: one request: its checks, its path to the pod and back, `WebSockets`.
+//! - [`name`], [`ports`], [`address`]: the meaning of a name, and what may be reached at all.
+//! - [`resolve`]: a pod's address: from a list, DNS, Kubernetes, or the application.
+//! - [`auth`], [`ticket`], [`cookies`]: access; sessions shared with the application.
+//! - [`rate`], [`rates`], [`limits`]: rate limits and connection limits per client.
 //! - [`pool`]: connections to pods.
-//! - [`fields`], [`error`]: header fields, and the answers of the router itself.
+//! - [`fields`], [`error`]: header fields, and the router's own error responses.
 //! - [`config`], [`assemble`], [`run`], [`reload`], [`check`]: from `router.yaml` to a running process.
-//! - [`fuzz`]: what is tried with any bytes.
+//! - [`fuzz`]: entry points for fuzzing.
 //! - [`admin`]: health, metrics and the status page.
-//! - [`settings`], [`router`], [`metrics`], [`busiest`], [`clock`], [`http_client`]: what all of them use.
+//! - [`settings`], [`router`], [`metrics`], [`busiest`], [`clock`], [`http_client`]: shared by all of them.
 
 pub mod address;
 pub mod admin;

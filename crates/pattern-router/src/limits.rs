@@ -1,4 +1,4 @@
-//! How many connections clients have: in all, and each of them.
+//! Limits of clients' connections: in total, and per client.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ pub enum LimitReached {
     PerClient,
 }
 
-/// A connection's place in the counts.
+/// A connection's slot in the counts.
 #[derive(Debug)]
 pub struct ConnectionPlace {
     limits: ConnectionLimits,
@@ -38,7 +38,7 @@ impl ConnectionLimits {
         self.0.open.load(Ordering::Relaxed)
     }
 
-    /// A place among at most `total`.
+    /// Takes a slot, if fewer than `total` are in use.
     pub fn enter(&self, total: usize) -> Result<ConnectionPlace, LimitReached> {
         if self.0.open.fetch_add(1, Ordering::Relaxed) >= total {
             self.0.open.fetch_sub(1, Ordering::Relaxed);
@@ -49,7 +49,7 @@ impl ConnectionLimits {
 }
 
 impl ConnectionPlace {
-    /// Counts it as this client's, of whom there may be `limit`.
+    /// Counts the connection for this client, which may have `limit` of them.
     pub fn of_client(&mut self, client: IpAddr, limit: usize) -> Result<(), LimitReached> {
         let client = network_of(client);
         let mut clients = self.limits.0.clients.lock();

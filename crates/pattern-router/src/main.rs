@@ -30,7 +30,7 @@ enum Command {
     },
 }
 
-/// A configuration that does not work, as sysexits.h has it.
+/// The exit code for an invalid configuration, from sysexits.h.
 const EX_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
@@ -57,7 +57,7 @@ fn check(config: &Path, name: Option<&str>) -> ExitCode {
     let lines = runtime.block_on(pattern_router::check::check(config, name));
     let mut out = std::io::stdout().lock();
     for line in &lines {
-        // A reader that has left does not change the outcome.
+        // A closed pipe does not change the outcome.
         let _ = writeln!(out, "{line}");
     }
     let failed = lines.iter().any(|line| line.outcome == CheckOutcome::Failed);

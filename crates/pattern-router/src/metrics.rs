@@ -1,4 +1,4 @@
-//! Prometheus metrics. No label holds an id: their number does not grow with the pods.
+//! Prometheus metrics. No label contains an id: the number of series does not grow with the pods.
 
 use hyper::{StatusCode, Version};
 use prometheus::{
@@ -8,11 +8,11 @@ use prometheus::{
 use crate::error::ErrorCode;
 
 const PREFIX: &str = "pattern_router";
-/// Seconds; the router's own share is some ten microseconds.
+/// In seconds; the router's own share is about ten microseconds.
 const OVERHEAD_BUCKETS: [f64; 8] = [0.000_1, 0.000_5, 0.002, 0.01, 0.05, 0.25, 1.0, 5.0];
 const POD_BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.2, 0.5, 2.0, 10.0, 60.0];
 
-/// How a client speaks, as a label.
+/// A client's protocol, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientProtocol {
     Http1,
@@ -20,7 +20,7 @@ pub enum ClientProtocol {
     WebSocket,
 }
 
-/// What is open right now, as a label.
+/// What is open now, as a label.
 #[derive(Debug, Clone)]
 pub struct OpenGauges {
     pub http1: IntGauge,
@@ -36,9 +36,9 @@ pub struct Metrics {
     pub registry: Registry,
     /// By protocol, then by class of status (1xx to 5xx).
     requests: [[IntCounter; 5]; 3],
-    /// Time from a request's head until it is handed to a connection to the pod.
+    /// Time from a request's head until it is passed to a connection to the pod.
     pub overhead: Histogram,
-    /// Time from then until the head of the pod's answer.
+    /// Time from then until the head of the pod's response.
     pub pod: Histogram,
     pub open: OpenGauges,
     pub pool_waits: Histogram,
@@ -81,7 +81,7 @@ fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> pr
 
 impl Metrics {
     /// # Errors
-    /// Two metrics have one name.
+    /// If two metrics have the same name.
     pub fn new() -> prometheus::Result<Metrics> {
         let registry = Registry::new();
         let r = &registry;
@@ -172,7 +172,7 @@ impl Metrics {
         }
     }
 
-    /// All answers so far, and those of the class 5xx.
+    /// The number of all responses so far, and of those in class 5xx.
     pub fn totals(&self) -> (u64, u64) {
         let sum = |class: Option<usize>| {
             let rows = self.requests.iter().flat_map(|row| row.iter().enumerate());
@@ -183,7 +183,7 @@ impl Metrics {
         (sum(None), sum(Some(4)))
     }
 
-    /// The refusals so far that are not zero.
+    /// The non-zero numbers of the router's own error responses, by code.
     pub fn refusals(&self) -> Vec<(ErrorCode, u64)> {
         let all = ErrorCode::ALL.iter().zip(&self.refused);
         all.map(|(code, counter)| (*code, counter.get())).filter(|(_, count)| *count > 0).collect()

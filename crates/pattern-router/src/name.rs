@@ -1,18 +1,18 @@
-//! The name grammar: `{port}-{id}.domain`, the *first* dash parts, so that an id may hold dashes itself.
+//! The name grammar: `{port}-{id}.domain`, split at the *first* dash, so that an id may contain dashes itself.
 //!
-//! Host names are compared without case (RFC 9110, section 4.2.3); a trailing dot and a port after the name are
-//! accepted, user information, lists and every other character are not.
+//! Host names are compared case-insensitively (RFC 9110, section 4.2.3); a trailing dot and a port after the name are
+//! accepted; user information, lists and any other character are not.
 
 use std::fmt;
 
 /// The longest label that DNS allows (RFC 1035, section 2.3.4).
 pub const MAX_LABEL: usize = 63;
-/// What `65535-` takes of a label: the longest id that fits with every port.
+/// The length of `65535-` in a label: it determines the longest id that fits with every port.
 pub const LONGEST_PORT_PREFIX: usize = 6;
 /// The longest host name that DNS allows.
 const MAX_HOST: usize = 253;
 
-/// The domain whose names are routed, and the port that stands in the address bar.
+/// The domain whose names are routed, and the port in the address bar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoutedDomain {
     /// With its leading dot, in lower case.
@@ -20,7 +20,7 @@ pub struct RoutedDomain {
     public_port: Option<u16>,
 }
 
-/// A port of a pod, as it was asked for.
+/// A requested port of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PodName {
     /// 1 to 65535.
@@ -35,10 +35,10 @@ impl fmt::Display for PodName {
     }
 }
 
-/// Why a `Host` names no port of a pod.
+/// Why a `Host` does not name a port of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Another domain's name: this router is not the one to ask (421).
+    /// Another domain's name, for which this router is not responsible (421).
     #[error("this name is not beneath the routed domain")]
     OtherDomain,
     #[error("the host is not a host name with an optional port")]
@@ -53,7 +53,7 @@ pub enum NameError {
     TooLong,
 }
 
-/// Why a text is no domain to route.
+/// Why a text is not a domain to route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DomainError {
     #[error("expected a domain name like pool.example.com, with its public port if that is not 80 or 443")]
@@ -81,7 +81,7 @@ impl RoutedDomain {
         Ok(RoutedDomain { suffix: format!(".{name}"), public_port })
     }
 
-    /// Stands in where a configuration is refused anyway.
+    /// A placeholder for a configuration that will be rejected anyway.
     pub(crate) fn placeholder() -> RoutedDomain {
         RoutedDomain { suffix: ".invalid".to_owned(), public_port: None }
     }
@@ -95,7 +95,7 @@ impl RoutedDomain {
         self.public_port
     }
 
-    /// The characters that an id may have with every port.
+    /// The maximum length of an id that fits with every port.
     pub fn longest_id(&self) -> usize {
         MAX_LABEL - LONGEST_PORT_PREFIX
     }
@@ -148,12 +148,12 @@ fn parse_label(label: &[u8]) -> Result<PodName, NameError> {
     Ok(PodName { port, id })
 }
 
-/// Whether an id can stand in a name at all.
+/// Whether an id can be part of a name at all.
 pub fn is_pod_id(id: &str) -> bool {
     is_label(id.as_bytes()) && !id.bytes().any(|b| b.is_ascii_uppercase()) && id.len() <= MAX_LABEL - 2
 }
 
-/// A name before an optional port of 1 to 5 digits.
+/// A name without its optional port of 1 to 5 digits.
 fn without_port(host: &[u8]) -> Option<&[u8]> {
     let Some(colon) = host.iter().position(|b| *b == b':') else { return Some(host) };
     let (name, port) = host.split_at(colon);
@@ -162,7 +162,7 @@ fn without_port(host: &[u8]) -> Option<&[u8]> {
     fits.then_some(name)
 }
 
-/// 1 to 65535 in digits, without a sign or leading zeros: `080`, `+80` and `89618` are none.
+/// 1 to 65535 in digits, without a sign or leading zeros: `080`, `+80` and `89618` are rejected.
 pub fn plain_port(text: &[u8]) -> Option<u16> {
     if text.is_empty()
         || text.len() > 5

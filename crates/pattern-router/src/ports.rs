@@ -3,21 +3,22 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Kubelet, kube-proxy, controller manager, scheduler and etcd: reachable only if named one by one, never by a range.
+/// Kubelet, kube-proxy, controller manager, scheduler and etcd: reachable only if listed individually, never by a
+/// range.
 const CONTROL_PLANE: [std::ops::RangeInclusive<u16>; 2] = [10_248..=10_259, 2_379..=2_380];
-/// Ports below are reachable only if named one by one.
+/// Ports below this are reachable only if listed individually.
 const FIRST_UNPRIVILEGED: u16 = 1024;
-/// The most parts that a list may have.
+/// The maximum number of items in a list.
 const MAX_PARTS: usize = 1024;
 
-/// Ports, by single ones and ranges.
+/// Single ports and ranges.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PortList {
     single: Vec<u16>,
     ranges: Vec<(u16, u16)>,
 }
 
-/// Why a text is no list of ports.
+/// Why a text is not a list of ports.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PortListError {
     #[error("'{0}' is not a port from 1 to 65535 or a range like 3000-3999")]
@@ -29,7 +30,7 @@ pub enum PortListError {
 }
 
 impl PortList {
-    /// Whether it names the port; system ports and those of the control plane need naming one by one.
+    /// Whether it contains the port; system ports and those of the control plane must be listed individually.
     pub fn contains(&self, port: u16) -> bool {
         let sensitive = port < FIRST_UNPRIVILEGED || CONTROL_PLANE.iter().any(|range| range.contains(&port));
         let in_range = || self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&port));

@@ -1,11 +1,11 @@
 //! A rate for each key: GCRA, a token bucket that is one number (ITU-T I.371, "virtual scheduling").
 //!
-//! Time comes in as nanoseconds since any fixed instant.
+//! Time is an argument, in nanoseconds since any fixed instant.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// So many requests a second, and so many at once after a pause.
+/// How many requests a second are allowed, and how many at once after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     /// Nanoseconds between two requests at the full rate.
@@ -21,7 +21,7 @@ impl RateLimit {
         Some(RateLimit { interval, tolerance: interval.saturating_mul(u64::from(burst.max(1)) - 1) })
     }
 
-    /// After this long a bucket is as good as new and may be forgotten.
+    /// After this long an unused bucket is full again and may be dropped.
     pub fn refill(&self) -> Duration {
         Duration::from_nanos(self.tolerance.saturating_add(self.interval))
     }
@@ -32,7 +32,7 @@ impl RateLimit {
 pub struct RateBucket(AtomicU64);
 
 impl RateBucket {
-    /// Takes one request at `now`, or says how long to wait for it.
+    /// Takes one request at `now`, or returns how long to wait for it.
     pub fn take(&self, limit: &RateLimit, now: u64) -> Result<(), Duration> {
         let mut due = self.0.load(Ordering::Relaxed);
         loop {
@@ -48,7 +48,7 @@ impl RateBucket {
         }
     }
 
-    /// Whether forgetting it would change nothing.
+    /// Whether dropping it would change nothing.
     pub fn is_full(&self, now: u64) -> bool {
         self.0.load(Ordering::Relaxed) <= now
     }

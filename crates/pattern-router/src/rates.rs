@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::name::PodName;
 use crate::rate::RateBucket;
 
-/// More buckets are not kept: whoever comes then shares one.
+/// How many buckets are kept; further clients share one.
 const MAX_BUCKETS: usize = 100_000;
 
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl RateTable {
         Arc::clone(buckets.entry(key).or_default())
     }
 
-    /// Forgets buckets that are full again.
+    /// Drops buckets that are full again.
     pub fn sweep(&self, now: u64) {
         self.buckets.lock().retain(|_, bucket| !bucket.is_full(now) || Arc::strong_count(bucket) > 1);
     }
@@ -49,7 +49,7 @@ impl RateTable {
     }
 }
 
-/// An IPv6 client has a whole /64 to come from (RFC 6177).
+/// An IPv6 client can use a whole /64 (RFC 6177).
 pub fn network_of(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),

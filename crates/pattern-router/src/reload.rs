@@ -1,4 +1,4 @@
-//! Reading configuration, certificates and secrets again when they change; open streams keep what they have.
+//! Reloads configuration, certificates and secrets when they change; open streams keep their settings.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::config;
 use crate::router::Router;
 use crate::settings::Settings;
 
-/// What the files were like when they were last read.
+/// The files' metadata when they were last read.
 type Stamps = BTreeMap<PathBuf, Option<(SystemTime, u64, PathBuf)>>;
 
 /// Watches the files that the settings come from.
@@ -27,7 +27,7 @@ impl Reloader {
         Reloader { path, router, stamps }
     }
 
-    /// Reloads if a file has changed. Blocks on files: not for a worker's thread.
+    /// Reloads if a file has changed. Blocks on files: must not be called on a worker's thread.
     pub fn check(&mut self) {
         let now = stamps(&self.path, &self.router.state().settings);
         if now != self.stamps {
@@ -35,7 +35,7 @@ impl Reloader {
         }
     }
 
-    /// Reads everything again. What does not change without a restart is named.
+    /// Reads everything again. Changes that need a restart are reported.
     pub fn reload(&mut self) {
         let state = self.router.state();
         self.stamps = stamps(&self.path, &state.settings);
@@ -95,7 +95,7 @@ fn stamps(path: &Path, settings: &Settings) -> Stamps {
     files.into_iter().map(|file| (file.clone(), stamp(&file))).collect()
 }
 
-/// Kubernetes replaces a mounted secret by a link to another directory: the link's target is part of it.
+/// Kubernetes replaces a mounted secret by a link to another directory: so the link's target is included.
 fn stamp(path: &Path) -> Option<(SystemTime, u64, PathBuf)> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len(), path.canonicalize().ok()?))

@@ -1,4 +1,4 @@
-//! What all workers share, and what a reload replaces as one.
+//! What all workers share, and what a reload replaces as a whole.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -20,10 +20,10 @@ use crate::resolve::Directory;
 use crate::server::ClientTls;
 use crate::settings::Settings;
 
-/// Everything that follows from the configuration.
+/// Everything that is derived from the configuration.
 #[derive(Debug)]
 pub struct RouterState {
-    /// Counts reloads: what was derived from an earlier state no longer holds.
+    /// Counts reloads: anything derived from an earlier state is outdated.
     pub generation: u64,
     pub settings: Settings,
     pub directory: Directory,
@@ -31,7 +31,7 @@ pub struct RouterState {
     pub connector: Connector,
     /// None: no TLS.
     pub tls: Option<ClientTls>,
-    /// Of the status page and the metrics.
+    /// For the status page and the metrics.
     pub admin_token: Option<SecretString>,
 }
 
@@ -45,7 +45,7 @@ pub struct Router {
     pub busiest: BusiestNames,
     /// Stop accepting, end connections after their requests.
     pub drain: CancellationToken,
-    /// Tell `WebSockets` that the router goes away, now.
+    /// Tell `WebSockets` now that the router is going away.
     pub close_streams: CancellationToken,
     draining: AtomicBool,
     workers: Mutex<Vec<Weak<Worker>>>,
@@ -74,7 +74,7 @@ impl Router {
         self.state.load_full()
     }
 
-    /// Open streams keep what they have; every later request sees the new state.
+    /// Open streams keep their settings; every later request uses the new state.
     pub fn replace_state(&self, state: RouterState) {
         self.state.store(Arc::new(state));
     }
@@ -92,7 +92,8 @@ impl Router {
         self.workers.lock().push(Arc::downgrade(worker));
     }
 
-    /// Connections to pods that are in use and idle, and requests that wait for one, of all workers.
+    /// The numbers of connections to pods that are in use, that are idle, and of requests waiting for one, over all
+    /// workers.
     pub fn pod_connections(&self) -> (usize, usize, usize) {
         let workers: Vec<_> = self.workers.lock().iter().filter_map(Weak::upgrade).collect();
         workers
@@ -105,12 +106,12 @@ impl Router {
         self.epoch.elapsed()
     }
 
-    /// Nanoseconds since the router started: the rates' clock.
+    /// Nanoseconds since the router started, the clock of rate limits.
     pub fn nanos(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Whether this request is one of every `of` that are logged.
+    /// Whether this request is the one in `of` that is logged.
     pub fn is_sampled(&self, of: u32) -> bool {
         self.log_counter.fetch_add(1, Ordering::Relaxed).is_multiple_of(u64::from(of.max(1)))
     }

@@ -1,4 +1,4 @@
-//! The process: workers, a control thread beside them, signals, drain.
+//! The process: workers, a separate control thread, signals, drain.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,12 +23,12 @@ use crate::router::Router;
 use crate::server::{ListenError, bind, run_worker};
 use crate::settings::{LogFormat, Settings};
 
-/// After the drain: time for Close frames, then the process ends whatever is open.
+/// After the drain: time for Close frames, then the process exits even if connections are open.
 const CLOSE_STREAMS: Duration = Duration::from_secs(3);
-/// Between two sweeps of forgotten rates.
+/// The interval for removing unused rate limits.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
-/// Why the router does not run.
+/// Why the router cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{0}")]
@@ -80,13 +80,13 @@ fn begin_log(settings: &Settings) -> Result<Guard, RunError> {
     logging::init(Some(format), &filter, policy).map_err(|error| RunError::Log(error.to_string()))
 }
 
-/// A thread and a runtime for each worker; the address that they share.
+/// Starts a thread with a runtime for each worker; returns the address that they share.
 fn start_workers(
     settings: &Settings,
     router: &Arc<Router>,
     health: &Health,
 ) -> Result<(SocketAddr, Vec<JoinHandle<()>>), RunError> {
-    // Port 0 is one that the system picks: the others share the first one's.
+    // With port 0 the system chooses one: the others use the first one's.
     let first = bind(settings.listen)?;
     let listen = first.local_addr()?;
     let others = (1..settings.workers).map(|_| bind(listen));
@@ -119,7 +119,7 @@ struct Control {
 }
 
 impl Control {
-    /// Serves the admin port and waits for signals; then makes an orderly end.
+    /// Serves the admin port and waits for signals; then shuts down in order.
     async fn run(self, settings: &Settings) -> Result<(), RunError> {
         let mut signals = Signals::listen()?;
         let stop_admin = CancellationToken::new();
@@ -174,7 +174,7 @@ impl Control {
     }
 }
 
-/// No connection is left, or the time is over.
+/// Resolves when no connection is left, or the time is over.
 async fn drained(router: &Router, limit: Duration) {
     let end = Instant::now() + limit;
     while Instant::now() < end && (router.connections.open() > 0 || router.metrics.open.websocket.get() > 0) {

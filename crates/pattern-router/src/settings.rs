@@ -1,4 +1,4 @@
-//! What holds while the router runs: configuration that has been checked, in the types that the data plane uses.
+//! The validated configuration, in the types that the data plane uses.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use crate::pool::PoolBounds;
 use crate::ports::PortList;
 use crate::rate::RateLimit;
 
-/// How a pod's address is found.
+/// How a pod's address is resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResolverSettings {
     /// Ids and their addresses.
     List(Vec<(String, IpAddr)>),
-    /// A headless service's name with `{id}` in it.
+    /// A headless service's name that contains `{id}`.
     Dns {
         name: String,
     },
@@ -27,14 +27,14 @@ pub enum ResolverSettings {
         selector: String,
         id_label: Option<String>,
     },
-    /// The application answers: a URL with `{id}` in it.
+    /// The application is asked: a URL that contains `{id}`.
     Http {
         url: String,
         token_file: Option<PathBuf>,
     },
 }
 
-/// Who may pass.
+/// How access is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMode {
     None,
@@ -45,16 +45,16 @@ pub enum AuthMode {
 #[derive(Debug, Clone)]
 pub struct AuthSettings {
     pub mode: AuthMode,
-    /// The secret itself; or a file with it, which is read again.
+    /// The secret itself, or a file that contains it and is read again when it changes.
     pub secret: Option<SecretString>,
     pub secret_file: Option<PathBuf>,
     pub login_url: Option<String>,
     pub auth_url: Option<String>,
-    /// How long a session holds.
+    /// How long a session is valid.
     pub session: Duration,
 }
 
-/// What a pod is told as `Host`.
+/// The `Host` that a pod receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostHeader {
     Keep,
@@ -62,21 +62,21 @@ pub enum HostHeader {
     Localhost,
 }
 
-/// Deadlines; none where a phase may take as long as it likes.
+/// Deadlines; none if a phase may take any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// A client's TLS handshake, PROXY header and request head.
     pub head: Duration,
     pub connect: Duration,
-    /// From the end of a request to the first byte of its answer.
+    /// From the end of a request to the first byte of its response.
     pub answer: Duration,
     /// A client's connection between two requests.
     pub idle: Duration,
-    /// A WebSocket or an answer's body without a byte.
+    /// A WebSocket or a response body without a byte.
     pub stream_idle: Option<Duration>,
     /// A request's body without a byte.
     pub body: Duration,
-    /// A client that takes nothing of what is sent.
+    /// A client that accepts none of the data sent.
     pub send: Duration,
     pub lookup: Duration,
 }
@@ -85,9 +85,9 @@ pub struct Timeouts {
 pub struct Limits {
     pub connections: usize,
     pub connections_per_client: usize,
-    /// Bytes.
+    /// In bytes.
     pub head: usize,
-    /// Bytes; none: no limit.
+    /// In bytes; none: no limit.
     pub body: Option<u64>,
     pub rate: Option<RateLimit>,
 }
@@ -102,9 +102,9 @@ pub struct CertificateFiles {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessLog {
     None,
-    /// Refused and failed requests.
+    /// Rejected and failed requests.
     Errors,
-    /// One request of so many, and all refused and failed ones.
+    /// One in this many requests, and all rejected and failed ones.
     OneOf(u32),
 }
 
@@ -114,7 +114,7 @@ pub enum LogFormat {
     Human,
 }
 
-/// All of it.
+/// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub listen: SocketAddr,
@@ -124,9 +124,9 @@ pub struct Settings {
     pub workers: usize,
     pub domain: RoutedDomain,
     pub ports: PortList,
-    /// Ports of pods that speak TLS.
+    /// Ports of pods that use TLS.
     pub https_ports: PortList,
-    /// Ports of pods that speak HTTP/2 without TLS: gRPC.
+    /// Ports of pods that use HTTP/2 without TLS: gRPC.
     pub h2_ports: PortList,
     pub pod_ca_file: Option<PathBuf>,
     pub resolver: ResolverSettings,

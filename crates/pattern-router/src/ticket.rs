@@ -1,8 +1,8 @@
-//! Signed tickets: how the application tells the router who a browser is, and what the router's own cookie holds.
+//! Signed tickets: how the application tells the router who the user is, and the content of the router's own cookie.
 //!
-//! A ticket is `v1.PAYLOAD.MAC`: base64url (RFC 4648, section 5, no padding) of a JSON object, and of
-//! HMAC-SHA-256 (RFC 2104) over `v1.PAYLOAD`'s ASCII. The application signs with `"use": "enter"`, the router's cookie
-//! has `"use": "session"`: neither is taken for the other.
+//! A ticket is `v1.PAYLOAD.MAC`: base64url (RFC 4648, section 5, no padding) of a JSON object, and of HMAC-SHA-256 (RFC
+//! 2104) over `v1.PAYLOAD`'s ASCII. The application signs with `"use": "enter"`, the router's cookie has `"use":
+//! "session"`: neither is accepted in place of the other.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,19 +11,19 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-/// Shorter secrets are refused: 32 bytes are as long as the MAC.
+/// Shorter secrets are rejected: 32 bytes are as long as the MAC.
 pub const MIN_SECRET: usize = 32;
-/// The longest ticket that is looked at.
+/// The maximum length of a ticket.
 pub const MAX_TICKET: usize = 2048;
-/// How long a ticket of the application may hold, in seconds.
+/// The maximum validity of an application's ticket, in seconds.
 pub const MAX_TICKET_SECONDS: u64 = 60;
 const VERSION: &str = "v1";
 
-/// What a ticket may be used for.
+/// The purpose of a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TicketUse {
-    /// Signed by the application, once, to enter.
+    /// Signed by the application, to enter once.
     Enter,
     /// The router's own cookie.
     Session,
@@ -36,7 +36,7 @@ pub enum TicketPort {
     One(u16),
 }
 
-/// What is signed.
+/// The signed content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TicketClaims {
     #[serde(rename = "use")]
@@ -48,14 +48,14 @@ pub struct TicketClaims {
     pub user: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// The nonce that the router sent along; empty in a session.
+    /// The nonce that the router sent; empty in a session.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub nonce: String,
     /// Seconds since 1970.
     pub expires: u64,
 }
 
-/// Why a ticket does not hold.
+/// Why a ticket is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
     #[error("is not a ticket")]
@@ -88,7 +88,7 @@ impl TicketKey {
         Some(mac)
     }
 
-    /// The ticket's text.
+    /// Signs claims; returns the ticket's text.
     pub fn sign(&self, claims: &TicketClaims) -> Option<String> {
         let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(claims).ok()?);
         let signed = format!("{VERSION}.{payload}");
@@ -96,7 +96,7 @@ impl TicketKey {
         Some(format!("{signed}.{mac}"))
     }
 
-    /// What is signed, if the signature is this key's and it has not expired at `now` (seconds since 1970).
+    /// The claims, if the signature is this key's and the ticket has not expired at `now` (seconds since 1970).
     pub fn open(&self, ticket: &str, now: u64) -> Result<TicketClaims, TicketError> {
         if ticket.len() > MAX_TICKET {
             return Err(TicketError::Malformed);
@@ -114,7 +114,7 @@ impl TicketKey {
 }
 
 impl TicketClaims {
-    /// Whether it is of this use and for this port of this pod.
+    /// Whether it has this purpose and is valid for this port of this pod.
     pub fn check(&self, usage: TicketUse, id: &str, port: u16) -> Result<(), TicketError> {
         if self.usage != usage {
             return Err(TicketError::OtherUse);
@@ -126,7 +126,7 @@ impl TicketClaims {
         if fits && self.id == id { Ok(()) } else { Err(TicketError::OtherName) }
     }
 
-    /// A ticket of the application holds for a minute at most, so that a leaked one is soon worthless.
+    /// A ticket of the application is valid for at most a minute, so that a leaked one soon becomes worthless.
     pub fn check_lifetime(&self, now: u64) -> Result<(), TicketError> {
         if self.expires > now.saturating_add(MAX_TICKET_SECONDS) { Err(TicketError::TooLong) } else { Ok(()) }
     }

@@ -1,5 +1,5 @@
-//! Is the process alive, does it take work, is it draining? Loops prove that they run by heartbeats, parts state
-//! why the process is not ready, and `/health` and `/ready` ([`crate::http::probes`]) report both.
+//! Is the process alive, does it accept work, is it draining? Loops prove that they run by heartbeats, parts state why
+//! the process is not ready, and `/health` and `/ready` ([`crate::http::probes`]) report both.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-/// Reasons that a report lists; it counts the rest.
+/// How many reasons a report lists; it counts the rest.
 const MAX_REASONS: usize = 20;
 
-/// What `/health` and `/ready` ask. A process with reasons of its own that depend on the time (a peer that has been
-/// silent for too long) implements it around its [`Health`].
+/// The source of `/health` and `/ready`. A process with additional reasons that depend on the time (a peer that has
+/// been silent for too long) implements it around its [`Health`].
 pub trait ReportHealth: fmt::Debug + Send + Sync + 'static {
     fn report(&self, now: Instant) -> HealthReport;
 }
@@ -44,7 +44,7 @@ impl Health {
         lock(&self.not_ready).remove(subject);
     }
 
-    /// From now on the process takes no new work. There is no way back.
+    /// From now on the process accepts no new work. This cannot be undone.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
@@ -72,12 +72,12 @@ impl ReportHealth for Health {
     }
 }
 
-/// Nothing that is kept here can be half-written.
+/// Safe on a poisoned lock, since no value can be half-written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The last time at which something held.
+/// The last time at which a condition held.
 #[derive(Debug)]
 pub struct LastSeen {
     created: Instant,
@@ -91,7 +91,7 @@ impl Default for LastSeen {
 }
 
 impl LastSeen {
-    /// It holds now.
+    /// The condition holds now.
     pub fn mark(&self, now: Instant) {
         let age = now.saturating_duration_since(self.created).as_millis();
         self.last_ms.store(u64::try_from(age).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -129,7 +129,7 @@ impl Heartbeat {
         self.last_beat.mark(now);
     }
 
-    /// The loop has ended as it should: while the process drains its silence is not a fault.
+    /// The loop has ended as intended: while the process drains its silence is not a fault.
     pub fn finish(&self) {
         self.finished.store(true, Ordering::Relaxed);
     }
@@ -162,7 +162,7 @@ pub struct HealthReport {
     pub draining: bool,
     /// Why the process is not ready; empty if it is.
     pub reasons: Vec<String>,
-    /// What an operator should know though the process may be ready.
+    /// What an operator should know even if the process is ready.
     pub notes: Vec<String>,
 }
 
@@ -173,7 +173,7 @@ impl HealthReport {
         !self.loops.iter().any(|state| state.stuck)
     }
 
-    /// The process takes work.
+    /// The process accepts work.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.reasons.is_empty()

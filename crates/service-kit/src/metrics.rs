@@ -1,5 +1,5 @@
-//! Metrics in Prometheus' text format, and the process's own, read from Linux when they are asked for. A figure that
-//! cannot be read keeps its last value.
+//! Metrics in Prometheus's text format, and the process's own, read from Linux on request. A figure that cannot be read
+//! keeps its last value.
 
 use std::fmt;
 use std::fs;
@@ -13,7 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// The content type of what [`encode`] returns: text format 0.0.4.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// All series of a registry in Prometheus' text format.
+/// All series of a registry in Prometheus's text format.
 #[must_use]
 pub fn encode(registry: &Registry) -> String {
     let mut text = String::new();
@@ -23,7 +23,7 @@ pub fn encode(registry: &Registry) -> String {
     text
 }
 
-/// The process's own metrics, under the names that Prometheus' client libraries share.
+/// The process's own metrics, under the names that Prometheus's client libraries share.
 #[derive(Debug)]
 pub struct ProcessMetrics {
     cpu: Counter,
@@ -33,7 +33,7 @@ pub struct ProcessMetrics {
     open_fds: IntGauge,
     max_fds: IntGauge,
     start_time: IntGauge,
-    /// One reader at a time: the CPU counter is raised by a difference.
+    /// One reader at a time: the CPU counter is increased by a difference.
     one_reader: Mutex<()>,
 }
 
@@ -49,10 +49,10 @@ impl ProcessMetrics {
         "process_start_time_seconds",
     ];
 
-    /// The process starts now, as far as `process_start_time_seconds` is concerned.
+    /// Registers the metrics; `process_start_time_seconds` is now.
     ///
     /// # Errors
-    /// The registry has a metric of one of these names already.
+    /// If the registry already has a metric of one of these names.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let gauge = |name: &str, help: &str| {
             let gauge = IntGauge::new(name, help)?;
@@ -81,7 +81,7 @@ impl ProcessMetrics {
         Ok(metrics)
     }
 
-    /// Sets the series to what they are now.
+    /// Updates the series.
     pub fn refresh(&self) {
         self.refresh_cpu();
         if let Ok(status) = fs::read_to_string("/proc/self/status") {
@@ -105,9 +105,9 @@ impl ProcessMetrics {
     }
 }
 
-/// What `/metrics` serves.
+/// The source of `/metrics`.
 pub trait EncodeMetrics: fmt::Debug + Send + Sync + 'static {
-    /// All series in Prometheus' text format, as of now.
+    /// All series in Prometheus's text format, with current values.
     fn encode(&self) -> String;
 }
 
@@ -141,7 +141,7 @@ fn cpu_seconds() -> f64 {
     seconds + nanos / 1e9
 }
 
-/// Without the descriptor that lists the others.
+/// Excludes the descriptor that lists the others.
 fn open_fds() -> Option<i64> {
     let entries = fs::read_dir("/proc/self/fd").ok()?.count();
     i64::try_from(entries.saturating_sub(1)).ok()

@@ -1,12 +1,12 @@
-//! The signals that a process listens to, and its run: start, work, drain. The first SIGTERM or SIGINT drains, a
-//! second one aborts, SIGHUP reloads the configuration.
+//! The signals that a process handles, and its run: start, work, drain. The first SIGTERM or SIGINT drains, a second
+//! one aborts, SIGHUP reloads the configuration.
 
 use std::future::Future;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM, SIGINT and SIGHUP, caught from the moment this is made: none of them ends the process any more.
+/// Catches SIGTERM, SIGINT and SIGHUP from its creation on: none of them ends the process any more.
 #[derive(Debug)]
 pub struct Signals {
     term: Signal,
@@ -25,7 +25,7 @@ pub enum SignalRequest {
 
 impl Signals {
     /// # Errors
-    /// The system's, when it cannot catch a signal. Must be called within a runtime.
+    /// The system's error if it cannot catch a signal. Must be called within a runtime.
     pub fn listen() -> io::Result<Self> {
         Ok(Signals {
             term: signal(SignalKind::terminate())?,
@@ -60,26 +60,26 @@ pub trait Service: Sized {
     /// SIGHUP: read the configuration again. Must not block.
     fn reload(&self);
 
-    /// Resolves when the process cannot continue; it is stopped then. Called again after each signal, so it must be
+    /// Resolves when the process cannot continue; it is then stopped. Called again after each signal, so it must be
     /// cancel-safe.
     fn failed(&mut self) -> impl Future<Output = Self::Error>;
 
-    /// Drains and closes everything, within bounds of its own.
+    /// Drains and closes everything, within its own time limits.
     fn stop(self) -> impl Future<Output = ()>;
 }
 
 /// How a run ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RunEnd<E> {
-    /// A signal asked for it: drained, or stopped before it had started.
+    /// A signal requested it: drained, or stopped before it had started.
     Stopped,
-    /// It could not start, or could not continue; what had started is drained.
+    /// It could not start, or could not continue; everything that had started is drained.
     Failed(E),
     /// A second signal ended the drain.
     Aborted,
 }
 
-/// Starts a service and runs it until a signal or a failure of its own stops it, then drains it.
+/// Starts a service and runs it until a signal or its own failure stops it, then drains it.
 pub async fn run_until_stopped<S: Service>(
     signals: &mut Signals,
     start: impl Future<Output = Result<S, S::Error>>,
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// A service that fails when told, and drains at once or never.
+    /// A service that fails on request, and drains at once or never.
     struct Probe {
         reloaded: Arc<Notify>,
         fails: Option<&'static str>,
@@ -153,7 +153,7 @@ mod tests {
         (Probe { reloaded: Arc::clone(&reloaded), fails, drains }, reloaded)
     }
 
-    // One test: signals are the whole process's.
+    // A single test, since signals affect the whole process.
     #[tokio::test]
     async fn a_run_ends_by_signal_by_failure_or_by_a_second_signal() {
         let mut signals = Signals::listen().unwrap();

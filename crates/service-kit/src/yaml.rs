@@ -1,7 +1,7 @@
-//! YAML as flat keys: `section.key` and what was written for it, with its line.
+//! YAML as flat keys: `section.key` and its value as written, with its line.
 //!
-//! The parser's events are read directly: a loader would have turned `007` into 7 and `on` into a boolean before the key's
-//! kind is known, and would have lost the lines and stopped at a key that is there twice.
+//! The parser's events are read directly: a loader would have turned `007` into 7 and `on` into a boolean before the
+//! key's kind is known, lost the lines, and stopped at a duplicate key.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
 
-/// What was written for a key.
+/// A key's value as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum YamlValue {
     /// `key:`, `key: ~` or `key: null`.
@@ -25,28 +25,28 @@ pub struct YamlEntry {
     pub line: usize,
 }
 
-/// What is wrong with the text.
+/// An error in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct YamlProblem {
     pub line: usize,
-    /// Empty where the text as a whole is meant.
+    /// Empty if it concerns the text as a whole.
     pub key: String,
     pub problem: String,
 }
 
-/// What the text is to be.
+/// The expected structure of the text.
 #[derive(Clone, Copy, Debug)]
 pub struct YamlShape {
-    /// Sections within sections at most.
+    /// The maximum nesting of sections.
     pub max_depth: usize,
     /// An example of what is expected at the top: ``sections such as `main:` ``.
     pub expected: &'static str,
-    /// Keys whose value is a list of sections: the first one's keys are `key[0].name` and so on, and `key[0]` itself stands
-    /// without a value, for its line.
+    /// Keys whose value is a list of sections: the first one's keys are `key[0].name` and so on, and `key[0]` itself is
+    /// included without a value, for its line.
     pub section_lists: &'static [&'static str],
 }
 
-/// Reads a text whole. What could be read stands beside the problems.
+/// Parses a whole text. Returns everything that could be read, and the problems.
 #[must_use]
 pub fn read(text: &str, shape: YamlShape) -> (BTreeMap<String, YamlEntry>, Vec<YamlProblem>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -64,7 +64,7 @@ pub fn read(text: &str, shape: YamlShape) -> (BTreeMap<String, YamlEntry>, Vec<Y
     (reader.entries, reader.problems)
 }
 
-/// Why reading cannot go on.
+/// Why parsing stops.
 enum YamlStop {
     Syntax(ScanError),
     Shape(usize, String),
@@ -108,7 +108,7 @@ impl YamlReader<'_> {
         }
     }
 
-    /// The keys of one section, whose opening has been read.
+    /// The keys of one section, after its start event.
     fn mapping(&mut self, section: &str, depth: usize) -> Result<(), YamlStop> {
         if depth > self.shape.max_depth {
             let line = self.parser.peek()?.1.line();
@@ -155,7 +155,7 @@ impl YamlReader<'_> {
         }
     }
 
-    /// The items of a list of sections, whose opening has been read.
+    /// The items of a list of sections, after its start event.
     fn sections(&mut self, key: &str, depth: usize) -> Result<(), YamlStop> {
         for number in 0.. {
             let item = format!("{key}[{number}]");

@@ -9,7 +9,8 @@
 //! agent        a pod's part: follows the topic, applies its grants, reports
 //! ```
 //!
-//! docs/design/coordination.md has the protocol and why it holds; `model` shows it with pods, brokers and clocks of all sorts.
+//! docs/design/coordination.md has the protocol and its proof; `model` tests it with simulated pods, brokers and
+//! clocks.
 
 mod agent;
 mod coordinator;

@@ -1,4 +1,4 @@
-//! The route to a connection's server, such as a tunnel, that is lost and found again.
+//! The route to a connection's server, such as a tunnel, that is lost and restored.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::insight::LastError;
 
 impl ConnectionQueue {
-    /// The route to the server is lost: nobody tries it, nor what is left of its sessions, until it is restored.
+    /// The route to the server is lost: neither it nor its remaining sessions are tried until it is restored.
     pub fn route_lost(&self, failure: &Failure, now: Instant) {
         let last_error = LastError::new(Timestamp::now(), failure);
         {
@@ -21,8 +21,8 @@ impl ConnectionQueue {
         self.changed.notify_waiters();
     }
 
-    /// The route is restored: delayed tries are due now, and so are tasks that were deferred before, for `stay` each. False where it
-    /// was there all the time.
+    /// The route is restored: delayed tries are due now, and so are tasks that were deferred before, for `stay` each. False if it
+    /// was not lost.
     pub fn route_restored(&self, wall: Timestamp, stay: Duration) -> bool {
         let was_lost = {
             let mut state = self.state();

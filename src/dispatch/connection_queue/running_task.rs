@@ -14,7 +14,7 @@ use crate::record::Origin;
 use crate::task::Task;
 use crate::transfer::CallWatch;
 
-/// A task whose try is under way.
+/// A task whose try is in progress.
 #[derive(Clone, Debug)]
 pub(in crate::dispatch) struct RunningTask {
     pub(super) origin: Origin,
@@ -26,7 +26,7 @@ pub(in crate::dispatch) struct RunningTask {
     /// Since when it has a session.
     pub(super) transfers: Option<Instant>,
     pub gauge: Arc<ProgressGauge>,
-    /// Sees how long it waits for its file system.
+    /// Measures how long it waits for its file system.
     pub(super) watch: Arc<CallWatch>,
 }
 
@@ -86,7 +86,7 @@ impl ConnectionQueue {
         running.or_else(|| waiting().map(|queued| queued.task.task_id.clone()))
     }
 
-    /// Offers all running tasks; only those that are kept are copied under the lock.
+    /// Offers all running tasks; only the selected ones are copied under the lock.
     pub fn show(&self, longest: &mut LongestRunning<Instant, RunningTask>) {
         for running in self.state().running.values().flatten() {
             longest.see(running.since, || running.clone());

@@ -8,7 +8,7 @@ use super::{ConnectionQueue, QueueState, RunningTask, WorkerAction};
 use crate::dispatch::queued_task::QueuedTask;
 use crate::insight::{ProgressGauge, TransferPhase};
 
-/// A worker's slot at its connection's queue. However the worker ends, it is counted correctly.
+/// A worker's slot at its connection's queue. However the worker ends, the count stays correct.
 #[derive(Debug)]
 pub(in crate::dispatch) struct WorkerSlot {
     queue: Arc<ConnectionQueue>,
@@ -47,7 +47,7 @@ impl WorkerSlot {
         self.queue.state().with_session -= usize::from(before);
     }
 
-    /// Takes the next task, if there is one and the breaker lets it be tried.
+    /// Takes the next task, if there is one and the breaker permits a try.
     pub fn take(&mut self, now: Instant) -> Option<Box<QueuedTask>> {
         let (queued, is_superfluous) = {
             let mut state = self.queue.state();
@@ -65,7 +65,7 @@ impl WorkerSlot {
         Some(queued)
     }
 
-    /// The task is not running any more.
+    /// The task is no longer running.
     pub fn remove(&mut self, queued: &QueuedTask) {
         self.queue.state().remove_running(self.number, queued);
     }

@@ -1,4 +1,4 @@
-//! Lists a source on a server: what each entry is, where its listing does not tell, is asked for one by one.
+//! Lists a source on a server: if the listing does not show what an entry is, that is queried for each one.
 
 use ftp_listing::{EntryKind, TimeRange, data_set};
 
@@ -11,7 +11,7 @@ use crate::listing::location::{Location, beneath};
 use crate::listing::passed_over::PassReason;
 use crate::storage::TempName;
 
-/// Entries of one directory that are asked for one by one, at most.
+/// How many entries of one directory are queried individually at most.
 const MAX_ASKED: usize = 100_000;
 /// How often a directory is tried on a new session.
 const TRIES: u32 = 3;
@@ -43,14 +43,14 @@ impl From<std::io::Error> for WalkFailure {
 /// A directory that is being listed.
 struct ListedDirectory<'a> {
     connection: &'a FtpConnection,
-    /// Beneath the source.
+    /// The path beneath the source.
     relative: &'a str,
-    /// As a task says it.
+    /// The path as a task writes it.
     path: &'a str,
     depth: usize,
-    /// Entries of which more must be known.
+    /// Entries that need a further query.
     asked: Vec<ListedEntry>,
-    /// Whether the server has a size for directories as well, once that was asked.
+    /// Whether the server reports a size for directories as well, once that was tested.
     sizes_directories: Option<bool>,
 }
 
@@ -89,11 +89,11 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
                     self.seen.passed.add(error.failure.message, PassReason::DirectoryRefused);
                     break;
                 }
-                // Half a directory cannot be taken back, and is not listed twice.
+                // A directory that was partly passed on cannot be undone, and is not listed twice.
                 if tries >= TRIES || session.is_usable() || !is_untouched {
                     return Err(WalkFailure::Try(error));
                 }
-                drop(session); // it may be the only one that there may be
+                drop(session); // it may be the only one permitted
                 session = sessions.open().await?;
             }
             self.seen.directories += 1;
@@ -161,7 +161,7 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
                 let found = ListedSource { path, size, modified, exact_time };
                 match self.visitor.decide(&found) {
                     Decision::Take | Decision::Leave => self.file(&found, false)?,
-                    // as good as it is, where too much would have to be asked
+                    // good enough, if too many queries would be needed
                     Decision::TakeWithTime if directory.asked.len() >= MAX_ASKED => {
                         self.file(&found, false)?;
                     }
@@ -184,7 +184,7 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
         }
     }
 
-    /// Asks the server what an entry is, how large, and when it was changed, as far as that decides.
+    /// Queries the server for an entry's type, size and modification time, as far as the decision depends on them.
     async fn ask(
         &mut self,
         connection: &FtpConnection,
@@ -232,9 +232,9 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
     }
 }
 
-/// What an entry is whose listing does not tell.
+/// The type of an entry whose listing does not show it.
 enum AskedKind {
-    /// With its size, where the server has SIZE.
+    /// With its size, if the server has SIZE.
     File(Option<u64>),
     Directory,
     /// Such as a symlink to nothing.
@@ -263,7 +263,7 @@ async fn kind_of(
     })
 }
 
-/// Whether the server answers SIZE for a directory, asked about the one that is listed.
+/// Whether the server answers SIZE for a directory, tested with the one that is being listed.
 async fn sizes_directories(
     connection: &FtpConnection,
     session: &mut Session,
@@ -273,7 +273,7 @@ async fn sizes_directories(
         return Ok(known);
     }
     let path = on_server(connection, directory.path)?;
-    // of the directory logged in to there is no name
+    // the login directory has no name
     let sizes = match directory_path(&path) {
         "" => true,
         path => matches!(session.size(path).await?, SizeReply::Bytes(_)),
@@ -282,7 +282,7 @@ async fn sizes_directories(
     Ok(sizes)
 }
 
-/// The source, where it is one file: SIZE tells its bytes, and it cannot be entered.
+/// The source, if it is a single file: SIZE reports its bytes, and it cannot be entered.
 async fn single_file(
     connection: &FtpConnection,
     session: &mut Session,
@@ -296,7 +296,7 @@ async fn single_file(
     Ok(Some(ListedSource { path: name_of(path), size: Some(bytes), modified: None, exact_time: None }))
 }
 
-/// The server does not let this directory be listed, and would let others.
+/// The server refuses to list this directory, but would list others.
 fn is_refusal(error: &TryError) -> bool {
     matches!(
         error.failure.code,
@@ -304,13 +304,13 @@ fn is_refusal(error: &TryError) -> bool {
     )
 }
 
-/// A path as the server takes it.
+/// A path as the server accepts it.
 fn on_server(connection: &FtpConnection, path: &str) -> Result<String, WalkError> {
     let leads_up = || WalkError::Refused(format!("{}:{path} leads up (`..`)", connection.name));
     connection.on_server(path).ok_or_else(leads_up)
 }
 
-/// An entry by the name that a task says.
+/// An entry with its name as a task writes it.
 fn named(connection: &FtpConnection, entry: ListedEntry) -> ListedEntry {
     match connection.encoding {
         Some(encoding) => ListedEntry { name: encoding.from_server(&entry.name), ..entry },
@@ -318,7 +318,7 @@ fn named(connection: &FtpConnection, entry: ListedEntry) -> ListedEntry {
     }
 }
 
-/// A directory as servers take it: without a slash at its end.
+/// A directory as servers accept it: without a trailing slash.
 fn directory_path(path: &str) -> &str {
     match path.trim_end_matches('/') {
         "" => path.get(..1).unwrap_or_default(),

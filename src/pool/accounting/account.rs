@@ -13,12 +13,12 @@ use super::{SessionId, SessionState, SessionsByState, WaiterId};
 pub(super) struct ConnectionAccount {
     pub cap: usize,
     pub limit: usize,
-    /// What this pod may have of a total over all pods; `None` where there is no such total.
+    /// This pod's share of a total over all pods; `None` if there is no such total.
     pub grant: Option<usize>,
     pub limit_changed: Instant,
     /// The limit rises this long after it last changed.
     pub rises_after: Duration,
-    /// The last change was a rise, which the server has not refused yet.
+    /// The last change was an increase, which the server has not refused yet.
     pub has_risen: bool,
     /// Except for `idle`, which is derived from the list below.
     pub counts: SessionsByState,
@@ -70,17 +70,17 @@ impl ConnectionAccount {
         self.live() + self.counts.closing
     }
 
-    /// Sessions that there may be: the least of what is configured, what the server accepts and what is granted.
+    /// How many sessions are permitted: the minimum of what is configured, what the server accepts and what is granted.
     pub fn allowed(&self) -> usize {
         self.grant.map_or(self.limit, |grant| grant.min(self.limit))
     }
 
-    /// Sessions that could be used now, if enough were granted.
+    /// How many sessions could be used now, if enough were granted.
     pub fn wanted(&self) -> usize {
         (self.counts.busy + self.counts.connecting + self.waiting.len()).min(self.limit)
     }
 
-    /// Waiters that could connect if the pod had room.
+    /// How many waiters could connect if the pod had room.
     pub fn admissible(&self) -> usize {
         self.waiting.len().min(self.allowed().saturating_sub(self.open()))
     }
@@ -97,8 +97,8 @@ impl ConnectionAccount {
     }
 
     /// Idle sessions whose time is over. A connection that has all the sessions that it may have keeps one of them idle
-    /// for [`IDLE_WHILE_SCARCE`] only: where the limit is the server's, nobody else (`submit`, `check`, another program)
-    /// gets in until one is closed.
+    /// for [`IDLE_WHILE_SCARCE`] only: if the limit is the server's, other clients (`submit`, `check`, another program)
+    /// can log in only after one is closed.
     pub fn expired(&self, now: Instant, timeout: Duration) -> impl Iterator<Item = SessionId> {
         let spare = self.idle.len().saturating_sub(self.held_idle);
         let is_scarce = self.limit < self.cap;
@@ -124,7 +124,7 @@ impl ConnectionAccount {
             SessionState::Connecting => self.counts.connecting += 1,
             SessionState::Busy => self.counts.busy += 1,
             SessionState::Closing => self.counts.closing += 1,
-            SessionState::Idle => {} // Room::rest lists it, with the time
+            SessionState::Idle => {} // `make_idle` lists it, with the time
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::metrics::CloseReason;
 
 impl SessionAccounting {
     /// Sets how many sessions the connection may have, and how long they may be idle (`None`: the pod's
-    /// `session_timeout`); adds the connection if it is new. Surplus sessions are closed: idle ones now, busy ones
-    /// when they come back. A limit that the server has lowered stays, as far as it fits.
+    /// `session_timeout`); adds the connection if it is new. Surplus sessions are closed: idle ones now, busy ones when
+    /// they are returned. A limit that the server has lowered remains, as far as it fits.
     pub fn set_limits(&mut self, name: &Arc<str>, cap: usize, idle_timeout: Option<Duration>, now: Instant) {
         let cap = cap.max(1);
         let account =
@@ -26,7 +26,7 @@ impl SessionAccounting {
         self.serve_waiters();
     }
 
-    /// Closes idle sessions that are more than there may be.
+    /// Closes idle sessions above the limit.
     pub(super) fn evict_surplus(&mut self, name: &str) {
         let Some(account) = self.connections.get(name) else { return };
         let spare = account.idle.len().saturating_sub(account.held_idle); // the others are promised to waiters
@@ -37,8 +37,8 @@ impl SessionAccounting {
         }
     }
 
-    /// The connection has new settings, which sessions are opened with from now on. Idle ones are closed now, busy
-    /// ones when they come back, and a limit that the server has lowered is forgotten: it may be another server.
+    /// The connection has new settings, which sessions are opened with from now on. Idle ones are closed now, busy ones
+    /// when they are returned, and a limit that the server has lowered is forgotten: it may be another server.
     pub fn replace(&mut self, name: &str, now: Instant) {
         self.mark_outdated(name);
         if let Some(account) = self.connections.get_mut(name) {
@@ -87,7 +87,7 @@ impl SessionAccounting {
 }
 
 impl ConnectionAccount {
-    /// Back to the configured cap.
+    /// Resets the limit to the configured cap.
     fn forget_limit(&mut self, now: Instant) {
         (self.limit, self.limit_changed) = (self.cap, now);
         (self.rises_after, self.has_risen) = (LIMIT_RISES_AFTER, false);

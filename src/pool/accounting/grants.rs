@@ -1,11 +1,11 @@
-//! What a pod is granted of the sessions that all pods share: one more cap, which may be 0.
+//! This pod's share of the sessions that all pods share: one more cap, which may be 0.
 
 use std::sync::Arc;
 
 use super::{AccountingAction, SessionAccounting, SessionState};
 
 impl SessionAccounting {
-    /// Whether the connection's sessions are counted over all pods. If so, there are none before some are granted.
+    /// Whether the connection's sessions are counted over all pods. If so, it has none until some are granted.
     pub fn set_shared(&mut self, name: &str, is_shared: bool) {
         if let Some(account) = self.connections.get_mut(name) {
             account.grant = is_shared.then_some(account.grant.unwrap_or(0));
@@ -14,7 +14,7 @@ impl SessionAccounting {
         self.serve_waiters();
     }
 
-    /// Sets how many sessions are granted. Surplus ones are closed: idle ones now, busy ones when they come back. No
+    /// Sets how many sessions are granted. Surplus ones are closed: idle ones now, busy ones when they are returned. No
     /// effect on a connection that is not shared.
     pub fn set_grant(&mut self, name: &str, grant: usize) {
         let Some(account) = self.connections.get_mut(name) else { return };
@@ -26,7 +26,7 @@ impl SessionAccounting {
         self.serve_waiters();
     }
 
-    /// The connection's sessions must be closed without delay, whatever they do.
+    /// The connection's sessions must be closed without delay, whatever they are doing.
     pub fn interrupt(&mut self, name: &str) {
         let is_in_use = |state: SessionState| matches!(state, SessionState::Busy | SessionState::Connecting);
         for (session, (connection, state)) in &self.sessions {

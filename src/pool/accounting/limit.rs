@@ -9,13 +9,14 @@ use super::SessionAccounting;
 /// A lowered limit rises by one after this time, by the next one after half of it, and so on.
 pub(in super::super) const LIMIT_RISES_AFTER: Duration = Duration::from_secs(60);
 const LIMIT_RISES_AFTER_LEAST: Duration = Duration::from_secs(5);
-/// If the server refuses the additional session, the next attempt comes twice as late, up to this.
+/// If the server refuses the additional session, the next attempt is delayed twice as long, up to this.
 const LIMIT_RISES_AFTER_MOST: Duration = Duration::from_secs(300);
-/// While a limit is lowered, or reached, a session may be idle for this long: another pod or program may wait for it.
+/// While a limit is lowered, or reached, a session may be idle for this long: another pod or program may be waiting for
+/// it.
 pub(super) const IDLE_WHILE_SCARCE: Duration = Duration::from_secs(10);
 
 impl SessionAccounting {
-    /// The server accepts no more: the limit falls to one less than the connection has now, at least 1.
+    /// The server accepts no more: the limit drops to one less than the connection has now, at least 1.
     pub fn lower_limit(&mut self, connection: &str, now: Instant) {
         let Some(account) = self.connections.get_mut(connection) else { return };
         account.limit = account.limit.min(account.live().saturating_sub(1)).max(1);

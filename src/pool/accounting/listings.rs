@@ -1,5 +1,5 @@
-//! Sessions for listings of whole directories, which have no task: they wait like workers, and a worker that has work without
-//! end makes way for one after a while.
+//! Sessions for listings of whole directories, which have no task: they wait like workers, and a worker with an endless
+//! backlog yields to one after a while.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::SessionAccounting;
 
-/// So long a listing waits for a session that is free; after that the tasks of its connection make way for it.
+/// How long a listing waits for a free session; after that the tasks of its connection yield to it.
 const LISTING_PATIENCE: Duration = Duration::from_secs(10);
 
 impl SessionAccounting {
@@ -18,7 +18,7 @@ impl SessionAccounting {
         }
     }
 
-    /// The listing that has waited since then has its session, or does not want it any more.
+    /// The listing that has waited since then has its session, or no longer needs one.
     pub fn listing_ended_wait(&mut self, name: &str, since: Instant) {
         let Some(account) = self.connections.get_mut(name) else { return };
         if let Some(at) = account.listings.iter().position(|other| *other == since) {

@@ -1,7 +1,7 @@
-//! Temp files that the next owner of their record goes on with, instead of removing them.
+//! Temp files that the next owner of their record resumes, instead of removing them.
 //!
-//! An upload whose record was another process's expects what that one has left: from [`OrphanTracker::expect`] to
-//! [`OrphanTracker::take_expected`] temp files of its record are kept for it, whoever finds them.
+//! An upload whose record belonged to another process expects that process's temp files: from [`OrphanTracker::expect`]
+//! to [`OrphanTracker::take_expected`], temp files of its record are reserved for it, whichever scan finds them.
 
 use std::time::Instant;
 
@@ -10,22 +10,22 @@ use crate::record::Origin;
 use crate::storage::file_owner::FileOwner;
 use crate::storage::temp_name::TempName;
 
-/// Temp files of one record that are kept for it.
+/// How many temp files are reserved for one record.
 const MAX_EXPECTED: usize = 16;
 
-/// What is to be done until it is known what an earlier owner has left in a directory.
+/// What must happen until it is known what an earlier owner has left in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdoptionSearch {
-    /// The caller is to look into it, as for [`CleanupAction::Scan`].
+    /// The caller must scan it, as for [`CleanupAction::Scan`].
     Scan,
-    /// Somebody is looking into it.
+    /// It is being scanned.
     UnderWay,
     /// Nothing: it was scanned since the assignment.
     Over,
 }
 
 impl OrphanTracker {
-    /// What others have left of the owner's record in `directory` is kept for it from now on.
+    /// Reserves for the owner what others have left of its record in `directory`.
     pub fn expect(&mut self, directory: &str, owner: &FileOwner) {
         let Some(record) = owner.temp.origin() else { return };
         let is_theirs =
@@ -44,7 +44,7 @@ impl OrphanTracker {
         self.expected.entry(record.clone()).or_default().extend(found);
     }
 
-    /// Whether `directory` is still to be scanned for the owner's sake.
+    /// Whether `directory` must still be scanned for the owner.
     pub fn search(&mut self, directory: &str, owner: &FileOwner, now: Instant) -> AdoptionSearch {
         let Some((name, known)) = self.directories.get_key_value(directory) else {
             return AdoptionSearch::Over;
@@ -67,19 +67,19 @@ impl OrphanTracker {
         }
     }
 
-    /// Ends what [`OrphanTracker::expect`] began: what was found.
+    /// Ends the reservation of [`OrphanTracker::expect`]; returns what was found.
     pub fn take_expected(&mut self, owner: &FileOwner) -> Vec<(TempName, TempFileStamp)> {
         owner.temp.origin().and_then(|record| self.expected.remove(record)).unwrap_or_default()
     }
 
-    /// What was found and not taken stands as before, for the record's next try.
+    /// Returns files that were found and not adopted, for the record's next try.
     pub fn seen_again(&mut self, directory: &str, found: Vec<(TempName, TempFileStamp)>) {
         let Some(known) = self.directories.get_mut(directory) else { return };
         let now = Instant::now();
         known.seen.extend(found.into_iter().map(|(temp, stamp)| (temp, (stamp, now))));
     }
 
-    /// Nobody goes on with these: they are removed, as long as the record is the owner's.
+    /// These will not be resumed: they are removed, as long as the record belongs to the owner.
     pub fn not_wanted(
         &mut self,
         directory: &str,
@@ -89,7 +89,7 @@ impl OrphanTracker {
         self.queue_removal(directory, temps.into_iter().map(|temp| (temp, Some(owner.lease.clone()))));
     }
 
-    /// Keeps a temp file that was found, where its record's owner expects it.
+    /// Reserves a temp file that was found, if its record's owner expects it.
     pub(super) fn is_expected(&mut self, temp: &TempName, stamp: TempFileStamp) -> bool {
         let expected = temp.origin().and_then(|record: &Origin| self.expected.get_mut(record));
         let Some(found) = expected.filter(|found| found.len() < MAX_EXPECTED) else { return false };

@@ -24,7 +24,7 @@ pub fn parse<'a>(fields: &Fields<'a>) -> Option<ParsedLine<'a>> {
         let bytes = size(fields.at(1))?;
         let date = numeric(fields.at(2)).filter(|date| matches!(date, RawDate::Numeric { .. }))?;
         let time = day_time(fields.at(3))?;
-        // of a stream file; what RETR makes of a database file has another one
+        // only of a stream file; RETR changes the size of a database file
         parsed.size = (fields.at(4) == b"*STMF").then_some(bytes);
         parsed.date = Some(time.map_or(RawDate::Unreadable, |time| with_time(date, time, None)));
     }

@@ -1,4 +1,4 @@
-//! `DIR` of DOS and Windows, as IIS sends it: date, time, size or `<DIR>`, name; and OS/2's.
+//! `DIR` of DOS and Windows, as sent by IIS: date, time, size or `<DIR>`, name; and OS/2's.
 
 use crate::bytes::{Fields, find, is_digits, size, trim_start};
 use crate::date::{DayTime, RawDate};
@@ -32,7 +32,7 @@ pub fn parse<'a>(fields: &Fields<'a>) -> Option<ParsedLine<'a>> {
         ParsedLine::new(Dialect::Dos, kind, name)
     };
     parsed.date = Some(date);
-    // IIS writes the month first, whatever Windows' language
+    // IIS writes the month first, regardless of Windows's language
     Some(parsed.with_year_last())
 }
 
@@ -47,7 +47,7 @@ fn time_at(fields: &Fields, index: usize) -> Option<(Result<DayTime, NoSuchTime>
     Some((day_time(field)?, index))
 }
 
-/// Name and target of `name [target]`, as DIR shows junctions and links.
+/// Name and target of `name [target]`, DIR's format of junctions and links.
 pub fn split_junction(name: &[u8]) -> (&[u8], Option<&[u8]>) {
     let target = name.strip_suffix(b"]").and_then(|inner| Some((inner, find(inner, b" [")?)));
     match target {

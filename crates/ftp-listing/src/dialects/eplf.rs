@@ -1,4 +1,4 @@
-//! Easily Parsed LIST Format: `+`, facts with a comma behind each, a tab, the name.
+//! Easily Parsed LIST Format: `+`, facts each followed by a comma, a tab, the name.
 
 use jiff::Timestamp;
 
@@ -15,7 +15,7 @@ pub fn parse(line: &[u8]) -> Option<ParsedLine<'_>> {
     let mut parsed = ParsedLine::new(Dialect::Eplf, EntryKind::Unknown, NameField::Exact(name));
     for fact in facts.split(|byte| *byte == b',') {
         match fact.split_first() {
-            // what CWD takes is a directory; some may be retrieved as well
+            // anything that CWD accepts is a directory; some can be retrieved as well
             Some((b'/', _)) => parsed.kind = EntryKind::Directory,
             Some((b'r', _)) if parsed.kind == EntryKind::Unknown => parsed.kind = EntryKind::File,
             Some((b's', value)) => parsed.size = size(value),
@@ -23,7 +23,7 @@ pub fn parse(line: &[u8]) -> Option<ParsedLine<'_>> {
             _ => {}
         }
     }
-    // neither to be retrieved nor entered
+    // can be neither retrieved nor entered
     if parsed.kind == EntryKind::Unknown {
         parsed.kind = EntryKind::Other;
     }

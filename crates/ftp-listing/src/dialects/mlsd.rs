@@ -1,4 +1,4 @@
-//! MLSD and MLST (RFC 3659, 7): facts, each with a `;` behind it, a blank, the name.
+//! MLSD and MLST (RFC 3659, 7): facts, each followed by `;`, a blank, the name.
 
 use jiff::civil::{Date, Time};
 use jiff::tz::Offset;
@@ -9,13 +9,13 @@ use crate::entry::EntryKind;
 
 use super::{Dialect, NameField, Parsed, ParsedLine};
 
-/// Whether a line of LIST is one of MLSD.
+/// Whether a line of LIST has MLSD's format.
 pub fn has_facts(line: &[u8]) -> bool {
     let Some((facts, _)) = split(line) else { return false };
     ["type", "size", "modify"].iter().any(|name| fact(facts, name).is_some())
 }
 
-/// Facts and name. There may be no facts; some servers leave out the last `;`, one has a tab for the blank.
+/// Facts and name. There may be no facts; some servers omit the last `;`, one has a tab instead of the blank.
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     if let Some(name) = line.strip_prefix(b" ") {
         return (!name.is_empty()).then_some((&[], name));
@@ -30,7 +30,7 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     facts.contains(&b'=').then_some((facts, name))
 }
 
-/// The value of a fact; names of facts are in any case.
+/// The value of a fact; names of facts are case-insensitive.
 fn fact<'a>(facts: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
     facts.split(|byte| *byte == b';').find_map(|fact| {
         let equals = fact.iter().position(|byte| *byte == b'=')?;
@@ -64,8 +64,8 @@ pub fn parse(line: &[u8]) -> Parsed<'_> {
     Parsed::Entry(parsed)
 }
 
-/// `YYYYMMDDHHMMSS`, with a fraction or without (RFC 3659, 2.3), in UTC. Servers with the famous mistake write the
-/// year 2000 as `19100`.
+/// `YYYYMMDDHHMMSS`, with or without a fraction (RFC 3659, 2.3), in UTC. Servers with the well-known bug write the year
+/// 2000 as `19100`.
 fn time_value<'a>(value: &[u8]) -> Option<RawDate<'a>> {
     let whole = value.split(|byte| *byte == b'.').next()?;
     let (year, rest) = match whole.len() {
@@ -75,7 +75,7 @@ fn time_value<'a>(value: &[u8]) -> Option<RawDate<'a>> {
     };
     let part = |at: usize| i8::try_from(number(rest.get(at..at + 2)?)?).ok();
     let date = Date::new(i16::try_from(year).ok()?, part(0)?, part(2)?).ok()?;
-    // a leap second is the last one of its minute
+    // a leap second counts as the last one of its minute
     let time = Time::new(part(4)?, part(6)?, part(8)?.min(59), 0).ok()?;
     Some(RawDate::Utc(Offset::UTC.to_timestamp(date.to_datetime(time)).ok()?))
 }

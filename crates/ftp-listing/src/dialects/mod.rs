@@ -1,4 +1,4 @@
-//! The forms in which servers list, and which of them a line has.
+//! The formats of servers' listings, and which of them a line has.
 //!
 //! ```text
 //! unix     `ls -l`
@@ -31,10 +31,10 @@ use crate::date::{DateOrder, DateOrders, RawDate};
 use crate::date_match::{DateForm, DateMatch};
 use crate::entry::EntryKind;
 
-/// How a server writes its listings.
+/// The format of a server's listings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dialect {
-    /// `ls -l` and what resembles it.
+    /// `ls -l` and similar formats.
     Unix,
     /// MLSD and MLST (RFC 3659, 7).
     Mlsd,
@@ -59,12 +59,12 @@ pub enum Dialect {
     VxWorks,
     Nortel,
     Os9,
-    /// One name a line.
+    /// One name per line.
     Names,
 }
 
 impl Dialect {
-    /// As documents and messages name it.
+    /// Its name in documents and messages.
     pub fn name(self) -> &'static str {
         match self {
             Dialect::Unix => "Unix",
@@ -90,42 +90,42 @@ impl Dialect {
     }
 }
 
-/// A line, understood as far as it can be without the others.
+/// A line, parsed as far as possible without the others.
 #[derive(Clone, Debug)]
 pub struct ParsedLine<'a> {
     pub dialect: Dialect,
     pub kind: EntryKind,
     pub size: Option<u64>,
     pub date: Option<RawDate<'a>>,
-    /// Orders in which the server may write two-digit years; with four digits the date tells.
+    /// The orders in which the server may write two-digit years; with four digits the date is unambiguous.
     pub orders: DateOrders,
-    /// Of a numeric date that the listing does not decide.
+    /// The order of a numeric date that the listing does not determine.
     pub default_order: Option<DateOrder>,
     pub name: NameField<'a>,
     pub link_target: Option<&'a [u8]>,
     pub version: Option<u32>,
-    /// Of a link: bytes of its target, as its size says.
+    /// For a link: the length of its target, according to its size.
     pub target_length: Option<usize>,
 }
 
-/// Where the name is.
+/// The position of the name.
 #[derive(Clone, Debug)]
 pub enum NameField<'a> {
     Exact(&'a [u8]),
     Composed(Vec<u8>),
-    /// Behind a date, after as many blanks as the listing's other lines tell.
+    /// After a date, after as many blanks as the listing's other lines show.
     AfterDate {
         tail: &'a [u8],
         form: DateForm,
         narrow_year: bool,
         year_column: Option<(&'a [u8], RawDate<'a>)>,
     },
-    /// From here to the line's end; tells the column of names to the other lines.
+    /// From here to the line's end; shows the column of names to the other lines.
     Placed {
         line: &'a [u8],
         start: usize,
     },
-    /// Behind a field that is padded up to a column that the other lines tell.
+    /// After a field that is padded up to a column that the other lines show.
     Padded {
         line: &'a [u8],
         field_end: usize,
@@ -144,7 +144,7 @@ impl<'a> NameField<'a> {
 }
 
 impl<'a> ParsedLine<'a> {
-    /// Of systems that write the year last, and the month before the day where nothing tells otherwise.
+    /// For systems that write the year last, and by default the month before the day.
     fn with_year_last(mut self) -> Self {
         self.orders = DateOrders::NONE.with(DateOrder::MonthDayYear).with(DateOrder::DayMonthYear);
         self.default_order = Some(DateOrder::MonthDayYear);
@@ -167,7 +167,7 @@ impl<'a> ParsedLine<'a> {
     }
 }
 
-/// What a line is.
+/// The result of parsing a line.
 #[derive(Clone, Debug)]
 pub enum Parsed<'a> {
     Entry(ParsedLine<'a>),
@@ -178,13 +178,13 @@ pub enum Parsed<'a> {
     Unrecognized,
 }
 
-/// What earlier lines say of those that follow.
+/// The effect of earlier lines on those that follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Section {
     #[default]
     None,
     DataSets,
-    /// Members of a library, with ISPF statistics or without.
+    /// Members of a library, with or without ISPF statistics.
     Members,
     LoadModules,
     Jobs,
@@ -192,7 +192,7 @@ pub enum Section {
     Vms,
 }
 
-/// Understands a line of LIST. `lines_before`: those with anything in them.
+/// Parses a line of LIST. `lines_before`: how many non-empty lines came before.
 pub fn parse<'a>(line: &'a [u8], section: &mut Section, lines_before: usize) -> Parsed<'a> {
     if trim(line).is_empty() {
         return Parsed::NoEntry;
@@ -238,7 +238,7 @@ pub fn parse<'a>(line: &'a [u8], section: &mut Section, lines_before: usize) -> 
     }
 }
 
-/// Understands a line of MLSD; some servers answer it as they answer LIST.
+/// Parses a line of MLSD; some servers reply to it as to LIST.
 pub fn parse_mlsd<'a>(line: &'a [u8], section: &mut Section, lines_before: usize) -> Parsed<'a> {
     match mlsd::parse(line) {
         Parsed::Unrecognized => parse(line, section, lines_before),
@@ -246,7 +246,7 @@ pub fn parse_mlsd<'a>(line: &'a [u8], section: &mut Section, lines_before: usize
     }
 }
 
-/// A line that is a name and nothing else.
+/// A line that consists of a name.
 pub fn bare_name(line: &[u8]) -> Parsed<'_> {
     if line.is_empty() {
         return Parsed::NoEntry;
@@ -254,7 +254,7 @@ pub fn bare_name(line: &[u8]) -> Parsed<'_> {
     Parsed::Entry(ParsedLine::new(Dialect::Names, EntryKind::Unknown, NameField::Exact(line)))
 }
 
-/// `total 12`, in any language where it comes first.
+/// `total 12`, in any language if it comes first.
 fn is_total(fields: &Fields, lines_before: usize) -> bool {
     let count = fields.at(1);
     let digits = count.strip_suffix(b"K").or_else(|| count.strip_suffix(b"M")).unwrap_or(count);
@@ -284,7 +284,7 @@ fn heading(fields: &Fields) -> Option<Section> {
     }
 }
 
-/// Lines between and behind entries, of dialects that have such.
+/// Lines between and after entries, in dialects that have such.
 fn is_remark(fields: &Fields, section: Section) -> bool {
     match section {
         Section::Vms => {

@@ -6,7 +6,7 @@ use crate::entry::EntryKind;
 
 use super::{Dialect, NameField, ParsedLine};
 
-/// Blanks that some versions put before the name, beside the one that parts it from the date.
+/// Blanks that some versions put before the name, in addition to the one after the date.
 const PADDING: &[u8] = b"    ";
 
 pub fn parse<'a>(fields: &Fields<'a>) -> Option<ParsedLine<'a>> {

@@ -1,4 +1,4 @@
-//! Servers that few have met: numeric Unix, `VShell`, `VxWorks`, Nortel, OS-9, HP `NonStop`, z/VM.
+//! Rare servers: numeric Unix, `VShell`, `VxWorks`, Nortel, OS-9, HP `NonStop`, z/VM.
 
 use crate::bytes::{Fields, find, is_digits, size, trim, trim_start};
 use crate::date::RawDate;

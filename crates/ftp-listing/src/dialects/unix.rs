@@ -6,7 +6,7 @@ use crate::entry::EntryKind;
 
 use super::{Dialect, NameField, ParsedLine};
 
-/// Permissions are the type and nine letters; some servers lose one of them.
+/// Permissions are the type and nine letters; some servers omit one of them.
 const FEWEST_PERMISSIONS: usize = 9;
 const PERMISSIONS: usize = 10;
 
@@ -35,7 +35,7 @@ pub fn parse<'a>(fields: &Fields<'a>) -> Option<ParsedLine<'a>> {
     }
 }
 
-/// The entry's kind; `None` where these are no permissions.
+/// The entry's kind; `None` if these are not permissions.
 fn kind_of(field: &[u8]) -> Option<EntryKind> {
     let kind = match field.first()? {
         // also contiguous, and migrated to tape
@@ -61,7 +61,7 @@ fn is_connect_enterprise(field: &[u8]) -> bool {
         && field.iter().all(|byte| *byte == b'-' || byte.is_ascii_uppercase())
 }
 
-/// The first date, behind a size where `behind_size`.
+/// The first date, after a size if `behind_size`.
 fn find_date<'a>(
     fields: &Fields<'a>,
     first: usize,
@@ -78,13 +78,13 @@ fn find_date<'a>(
     })
 }
 
-/// Whether more fields may follow than were looked at.
+/// Whether there may be more fields than were examined.
 fn is_cut(fields: &Fields) -> bool {
     fields.end(fields.len().saturating_sub(1)) < fields.line.len()
 }
 
-/// What may be in a size's column: bytes, rounded (`33.5k`), a device's minor number, negative beyond 2 GiB, or grown
-/// into the group before it.
+/// The possible content of a size's column: bytes, rounded (`33.5k`), a device's minor number, negative beyond 2 GiB,
+/// or merged with the group before it.
 fn is_size(field: &[u8]) -> bool {
     let unsigned = field.strip_prefix(b"-").unwrap_or(field);
     let rounded = match unsigned.split_last() {
@@ -103,7 +103,7 @@ fn size_before(fields: &Fields, date: usize) -> Option<u64> {
     if let Some(size) = size(field) {
         return Some(size);
     }
-    // `longgroup123456`: the columns are aligned, and the group had no room
+    // `longgroup123456`: the columns are aligned, and the group filled its column
     let digits = field.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let (group, value) = field.split_at_checked(field.len() - digits)?;
     let is_group = group.last().is_some_and(u8::is_ascii_alphabetic) && group.len() >= 2;
@@ -114,7 +114,7 @@ fn size_before(fields: &Fields, date: usize) -> Option<u64> {
     }
 }
 
-/// `drwxr-xr-x 3 owner group 512 name`: no date, or a month and a day alone.
+/// `drwxr-xr-x 3 owner group 512 name`: no date, or only a month and a day.
 fn without_date<'a>(fields: &Fields<'a>, first: usize, kind: EntryKind) -> Option<ParsedLine<'a>> {
     let (links, bytes) = (fields.get(first + 1)?, fields.get(first + 4)?);
     if !is_digits(links) || !is_size(bytes) || fields.len() <= first + 5 {
@@ -131,8 +131,8 @@ fn without_date<'a>(fields: &Fields<'a>, first: usize, kind: EntryKind) -> Optio
     Some(parsed)
 }
 
-/// Name and target of `name -> target`. A link's size is its target's length, which tells where a name with an arrow
-/// in it ends.
+/// Name and target of `name -> target`. A link's size is its target's length, which shows where a name that contains an
+/// arrow ends.
 pub fn split_link(name: &[u8], target_length: Option<usize>) -> (&[u8], Option<&[u8]>) {
     const ARROW: &[u8] = b" -> ";
     if let Some(length) = target_length

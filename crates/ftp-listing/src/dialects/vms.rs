@@ -36,7 +36,7 @@ pub fn parse<'a>(fields: &Fields<'a>) -> VmsLine<'a> {
     VmsLine::Entry(parsed)
 }
 
-/// What a name with a version tells without its columns. Sizes are in blocks of 512 bytes: none of them is exact.
+/// The content of a name with a version, without its columns. Sizes are in blocks of 512 bytes: none of them is exact.
 pub fn name_alone(field: &[u8]) -> Option<ParsedLine<'_>> {
     let (name, version) =
         split_version(field).filter(|(name, _)| !name.iter().any(|byte| is_blank(*byte)))?;

@@ -23,7 +23,7 @@ pub fn parse_data_set<'a>(fields: &Fields<'a>, section: Section) -> Option<Parse
     Some(ParsedLine::new(Dialect::ZosDataSets, kind, NameField::Exact(name)))
 }
 
-/// Volume, unit, and a date or none, as all columns are there.
+/// Volume, unit, and a date or none, if all columns are present.
 fn is_spread(fields: &Fields) -> bool {
     let has_date = matches!(numeric(fields.at(2)), Some(RawDate::Numeric { separator: b'/', .. }));
     fields.len() >= 6
@@ -40,7 +40,7 @@ fn data_set_kind(organization: &[u8]) -> Option<EntryKind> {
     match organization {
         // partitioned: a library, whose members are files
         b"PO" | b"PO-E" | b"POU" => Some(EntryKind::Directory),
-        // not to be transferred
+        // cannot be transferred
         b"VS" | b"VSAM" => Some(EntryKind::Other),
         b"PS" | b"PS-E" | b"PS-L" | b"PSU" | b"DA" | b"DAU" | b"IS" | b"GDG" | b"HFS" => {
             Some(EntryKind::File)
@@ -49,7 +49,7 @@ fn data_set_kind(organization: &[u8]) -> Option<EntryKind> {
     }
 }
 
-/// Lines that are told from others without their heading.
+/// Lines that can be recognised without their heading.
 fn is_headless(fields: &Fields) -> bool {
     let words = (0..4).map(|index| fields.at(index));
     let begins = |wanted: &[&[u8]]| words.clone().zip(wanted).all(|(field, word)| field == *word);
@@ -68,7 +68,7 @@ fn unspread_kind(fields: &Fields) -> Option<EntryKind> {
     if has(b"VSAM") {
         return Some(EntryKind::Other);
     }
-    // volume and unit may be all that is known: on tape, migrated, in use by somebody
+    // volume and unit may be all that is known: on tape, migrated, in use
     (fields.len() >= 2).then_some(EntryKind::File)
 }
 

@@ -1,10 +1,10 @@
-//! What the status page shows.
+//! The content of the status page.
 
 use serde_json::{Value, json};
 
 use crate::router::Router;
 
-/// The page itself: no foreign asset, light and dark.
+/// The page itself: no external assets, light and dark.
 pub const PAGE: &str = include_str!("page.html");
 
 /// Open streams by kind, rates, errors, the busiest names.

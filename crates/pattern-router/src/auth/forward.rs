@@ -1,5 +1,6 @@
-//! `forward`: the application is asked about each request, as by nginx's `auth_request` or Traefik's `ForwardAuth`: method,
-//! name, path and cookies go to `auth_url`; 2xx passes and may add `X-Auth-*`, everything else is the answer.
+//! `forward`: the application is asked about each request, as by nginx's `auth_request` or Traefik's `ForwardAuth`:
+//! method, name, path and cookies are sent to `auth_url`; 2xx grants access and may add `X-Auth-*`, any other response
+//! is returned to the client.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,14 +19,14 @@ use crate::http_client::{HttpAnswer, HttpClient};
 use crate::proxy::{ClientLink, OwnAnswer, Route};
 use crate::router::RouterState;
 
-/// A decision holds so long for the same credentials, name, method and path.
+/// How long a decision is cached for the same credentials, name, method and path.
 const HOLD_FOR: Duration = Duration::from_secs(10);
-/// A refusal holds shorter: somebody has just signed in.
+/// A refusal is cached for less time: the user may have just signed in.
 const HOLD_REFUSAL_FOR: Duration = Duration::from_secs(1);
 const MAX_DECISIONS: u64 = 65_536;
-/// What the application is told of the request.
+/// The fields of the request that are sent to the application.
 const PASSED_ON: [HeaderName; 3] = [header::COOKIE, header::AUTHORIZATION, header::USER_AGENT];
-/// What comes back to a client that may not pass.
+/// The fields of a refusal that are returned to the client.
 const RETURNED: [HeaderName; 5] = [
     header::LOCATION,
     header::SET_COOKIE,
@@ -45,7 +46,7 @@ struct Decision {
     at: Instant,
 }
 
-/// Asks the application.
+/// Asks the application about access.
 #[derive(Debug)]
 pub struct ForwardAuth {
     client: HttpClient,
@@ -121,7 +122,7 @@ fn question(request: &Parts, link: &ClientLink, state: &RouterState, route: &Rou
     question
 }
 
-/// Credentials are held as a hash alone. The client's address is part of the question, and so of the key.
+/// Credentials are stored only as a hash. The client's address is part of the question, and therefore of the key.
 fn key(question: &HeaderMap) -> [u8; 32] {
     let mut hash = Sha256::new();
     for (name, value) in question {

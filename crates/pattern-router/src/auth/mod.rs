@@ -1,8 +1,7 @@
-//! Who may pass: nobody is asked (`none`), a session of the router's own (`session`), or the application at each request
-//! (`forward`).
+//! Access control: none (`none`), sessions of the router (`session`), or the application for each request (`forward`).
 //!
 //! ```text
-//! session  a cookie of the router's own, given for a ticket that the application signs
+//! session  a cookie of the router, issued for a ticket that the application signs
 //! forward  the application is asked about each request
 //! origin   pages of other sites may neither open a WebSocket nor change anything
 //! ```
@@ -26,7 +25,7 @@ use crate::fields::FieldGroups;
 use crate::proxy::{ClientLink, OwnAnswer, Route};
 use crate::router::RouterState;
 
-/// Where a browser enters with a ticket of the application.
+/// Where a browser enters with a ticket from the application.
 pub const ENTER_PATH: &str = "/.router/enter";
 /// Ends the session on this name.
 pub const LEAVE_PATH: &str = "/.router/leave";
@@ -43,7 +42,7 @@ pub enum Authenticator {
 /// A decision.
 #[derive(Debug)]
 pub enum Access {
-    /// `cookies_clean`: the router's own have been taken out already.
+    /// `cookies_clean`: the router's own have been removed already.
     Pass {
         user: Option<Arc<str>>,
         cookies_clean: bool,
@@ -60,7 +59,8 @@ impl Access {
 }
 
 impl Authenticator {
-    /// Whether a request may pass. The router's own cookies and what only the router may say are taken out of its head.
+    /// Whether a request is granted access. Removes the router's own cookies, and fields that only the router may set,
+    /// from its head.
     pub async fn decide(
         &self,
         request: &mut Parts,
@@ -98,14 +98,14 @@ impl Authenticator {
     }
 }
 
-/// Fetch's CORS preflights carry no credentials: they pass, and the pod answers them.
+/// CORS preflights contain no credentials: they are passed on, and the pod answers them.
 fn is_preflight(request: &Parts) -> bool {
     request.method == Method::OPTIONS
         && request.headers.contains_key("access-control-request-method")
         && request.headers.contains_key("origin")
 }
 
-/// `X-Auth-*` come from the application alone.
+/// `X-Auth-*` may come only from the application.
 fn strip_auth_fields(request: &mut Parts) {
     let is_auth = |name: &&HeaderName| name.as_str().starts_with(crate::fields::AUTH_PREFIX);
     let names: Vec<HeaderName> = request.headers.keys().filter(is_auth).cloned().collect();
@@ -114,7 +114,7 @@ fn strip_auth_fields(request: &mut Parts) {
     }
 }
 
-/// A browser that shows a page: it may be sent elsewhere to sign in. Everything else is answered 401.
+/// A browser that displays a page may be redirected to sign in. Anything else gets a 401.
 fn is_navigation(request: &Parts) -> bool {
     let mode = request.headers.get("sec-fetch-mode").map(axum::http::HeaderValue::as_bytes);
     let navigates =

@@ -7,12 +7,12 @@ use crate::name::{PodName, RoutedDomain};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OriginVerdict {
-    /// This name, another port of the same id, or a request that no page makes.
+    /// This name, another port of the same id, or a request that was not sent by a page.
     Own,
     Foreign,
 }
 
-/// Looks at `WebSockets` and methods that may change something.
+/// Checks `WebSockets` and methods that may change something.
 pub fn check_origin(
     request: &Parts,
     domain: &RoutedDomain,

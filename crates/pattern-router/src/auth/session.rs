@@ -1,8 +1,8 @@
-//! `session`: a cookie of the router's own, for one name, given for a ticket that the application signs.
+//! `session`: a cookie of the router, for one name, issued for a ticket that the application signs.
 //!
-//! A browser without one is sent to the application's `login_url` with where it wants to go and a nonce that it also has
-//! as a cookie. The application sends it back to [`super::ENTER_PATH`] with a ticket for that id, port and nonce; the
-//! router sets the session's cookie and sends the browser where it wanted to go.
+//! A browser without one is redirected to the application's `login_url` with its destination and a nonce that it also
+//! gets as a cookie. The application redirects it back to [`super::ENTER_PATH`] with a ticket for that id, port and
+//! nonce; the router sets the session's cookie and redirects the browser to its destination.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,12 +25,12 @@ use crate::ticket::{TicketClaims, TicketKey, TicketUse};
 
 /// How long a sign-in may take.
 const NONCE_FOR: Duration = Duration::from_secs(600);
-/// Bytes of a nonce.
+/// The length of a nonce in bytes.
 const NONCE_BYTES: usize = 16;
-/// A verified cookie is not hashed again on its connection for so long.
+/// How long a verified cookie is not hashed again on its connection.
 const REMEMBER_FOR: Duration = Duration::from_secs(60);
 
-/// Sessions by signed tickets.
+/// Sessions based on signed tickets.
 #[derive(Debug)]
 pub struct SessionAuth {
     key: TicketKey,
@@ -43,7 +43,7 @@ impl SessionAuth {
         SessionAuth { key, login_url, session }
     }
 
-    /// Answers the router's own paths.
+    /// Answers requests for the router's own paths.
     pub fn own_path(
         &self,
         request: &Parts,
@@ -68,7 +68,7 @@ impl SessionAuth {
         }
     }
 
-    /// Whether the session's cookie lets this request pass.
+    /// Whether the session's cookie grants access to this request.
     pub fn decide(
         &self,
         request: &mut Parts,
@@ -110,7 +110,7 @@ impl SessionAuth {
         }
     }
 
-    /// Sends a browser to sign in; programs are told that they have to.
+    /// Redirects a browser to sign in; programs get an error.
     fn sign_in(&self, request: &Parts, link: &ClientLink, state: &RouterState, route: &Route) -> OwnAnswer {
         let refused =
             || RouterError::new(ErrorCode::SignIn, format!("A session is needed for {}.", route.name)).into();
@@ -135,7 +135,7 @@ impl SessionAuth {
         }
     }
 
-    /// Takes a ticket of the application for a session.
+    /// Exchanges a ticket from the application for a session.
     fn enter(
         &self,
         request: &Parts,
@@ -177,7 +177,7 @@ impl SessionAuth {
     }
 }
 
-/// Forgets the session on this name.
+/// Deletes the session on this name.
 fn leave() -> Response<Full<Bytes>> {
     let cookie = format!("{SESSION_COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
     redirect(StatusCode::SEE_OTHER, "/", &[cookie]).unwrap_or_default()
@@ -197,7 +197,7 @@ fn parameter(query: &str, name: &str) -> Option<String> {
     Some(percent_decode_str(value).decode_utf8().ok()?.into_owned())
 }
 
-/// One sign-in may be going on in several tabs: they share their nonce.
+/// A sign-in may be in progress in several tabs: they share their nonce.
 fn usable_nonce(headers: &HeaderMap) -> Option<String> {
     let nonce = cookies::find(headers, NONCE_COOKIE)?;
     let fits = URL_SAFE_NO_PAD.decode(nonce).is_ok_and(|bytes| bytes.len() == NONCE_BYTES);
@@ -241,7 +241,7 @@ fn remember(
     }));
 }
 
-/// Replaces the cookies by what the pod gets of them, if they are those that were verified before.
+/// Replaces the cookies by those that the pod may see, if they equal those that were verified before.
 fn take_out_session(headers: &mut HeaderMap, known: &KnownSession) -> bool {
     let Entry::Occupied(mut cookies) = headers.entry(header::COOKIE) else { return false };
     if *cookies.get() != known.cookie || cookies.iter().nth(1).is_some() {

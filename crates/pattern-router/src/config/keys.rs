@@ -118,7 +118,7 @@ pub const KEYS: &[ConfigKey] = &[
     key("admin_token_file", "", "A file with that token; read again when it changes"),
 ];
 
-/// The key of this name; `addresses.ws0` is of `addresses`.
+/// The key of this name; `addresses.ws0` belongs to `addresses`.
 pub fn find(name: &str) -> Option<&'static ConfigKey> {
     let section = name.split('.').next().unwrap_or(name);
     KEYS.iter().find(|key| key.name == name || (key.name == "addresses" && section == "addresses"))
@@ -150,7 +150,7 @@ pub fn template() -> String {
     text
 }
 
-/// The table of all keys in the guide.
+/// The table of all keys for the guide.
 pub fn table() -> String {
     let mut text = String::from("| Key | Default | Meaning |\n|---|---|---|\n");
     for key in KEYS {

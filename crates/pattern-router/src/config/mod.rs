@@ -1,10 +1,10 @@
-//! `config/router.yaml`, overridden by `PATTERN_ROUTER__KEY`: read as a whole, with every mistake named at once.
+//! `config/router.yaml`, overridden by `PATTERN_ROUTER__KEY`: read as a whole, with every error reported at once.
 //!
 //! ```text
 //! keys      every key with its default and meaning
 //! yaml      router.yaml as flat keys with their lines
 //! read      values by their kind; each error is collected
-//! settings  from values to settings that are consistent
+//! settings  from values to consistent settings
 //! ```
 
 mod keys;
@@ -21,26 +21,26 @@ pub use settings::settings_from;
 
 use crate::settings::Settings;
 
-/// Variables that override keys begin with it: `PATTERN_ROUTER__DOMAIN`.
+/// The prefix of variables that override keys: `PATTERN_ROUTER__DOMAIN`.
 pub const ENVIRONMENT_PREFIX: &str = "PATTERN_ROUTER__";
-/// A larger file is not read, in bytes.
+/// The maximum size of the file in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Where a value was written.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueSource {
     File { path: String, line: usize },
     Environment(String),
 }
 
-/// What was written for a key.
+/// A key's value as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawValue {
     pub values: Vec<String>,
     pub source: ValueSource,
 }
 
-/// One mistake.
+/// One error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigMistake {
     pub source: Option<ValueSource>,
@@ -48,7 +48,7 @@ pub struct ConfigMistake {
     pub problem: String,
 }
 
-/// Every mistake of a configuration.
+/// Every error in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError(pub Vec<ConfigMistake>);
 

@@ -1,4 +1,5 @@
-//! Values by their kind: each reader notes a mistake and goes on with the default, so that all mistakes are named.
+//! Reads values by their kind: each reader records an error and continues with the default, so that all errors are
+//! reported.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -12,7 +13,7 @@ use secrecy::SecretString;
 use super::keys;
 use super::{ConfigMistake, RawValue};
 
-/// Longer durations are mistakes: a month.
+/// The maximum duration: a month.
 const MAX_DURATION: Duration = Duration::from_secs(31 * 24 * 3600);
 
 pub(super) struct ValueReader {
@@ -30,7 +31,7 @@ impl ValueReader {
         self.values.contains_key(key)
     }
 
-    /// What was written, or the default.
+    /// The value as written, or the default.
     pub fn text(&mut self, key: &str) -> String {
         match self.values.get(key).map(|value| value.values.as_slice()) {
             None => keys::find(key).map(|key| key.default.to_owned()).unwrap_or_default(),
@@ -39,7 +40,7 @@ impl ValueReader {
         }
     }
 
-    /// None where nothing is written.
+    /// None if the key is not set.
     pub fn optional(&mut self, key: &str) -> Option<String> {
         Some(self.text(key)).filter(|text| !text.is_empty())
     }
@@ -103,7 +104,7 @@ impl ValueReader {
         }
     }
 
-    /// A duration that is not zero.
+    /// A non-zero duration.
     pub fn timeout(&mut self, key: &str) -> Duration {
         let duration = self.duration(key);
         if duration.is_zero() {
@@ -128,7 +129,7 @@ impl ValueReader {
         }
     }
 
-    /// The items of a list, or of a text with commas.
+    /// The items of a list, or of a comma-separated text.
     pub fn list(&mut self, key: &str) -> Vec<String> {
         let text = self.text(key);
         text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
@@ -137,7 +138,7 @@ impl ValueReader {
     pub fn networks(&mut self, key: &str) -> Vec<IpNet> {
         let mut networks = Vec::new();
         for item in self.list(key) {
-            // An address alone is a network of one.
+            // A single address is a network of size one.
             match item
                 .parse::<IpNet>()
                 .or_else(|error| item.parse::<std::net::IpAddr>().map(IpNet::from).map_err(|_| error))
@@ -160,7 +161,7 @@ impl ValueReader {
         Some(text)
     }
 
-    /// One of several words.
+    /// One of several choices.
     pub fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)], fallback: T) -> T {
         let text = self.text(key);
         if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {

@@ -1,4 +1,4 @@
-//! From what was written to settings that hold together.
+//! From values as written to consistent settings.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,13 +19,13 @@ use crate::settings::{
 };
 use crate::ticket::MIN_SECRET;
 
-/// hyper reads no head into less.
+/// hyper's minimum for reading a head.
 const MIN_HEAD: u64 = 8 * 1024;
 const MAX_HEAD: u64 = 1024 * 1024;
 const MAX_WORKERS: usize = 1024;
 const MAX_COUNT: usize = 1_000_000;
 
-/// Settings, or every mistake in what was written.
+/// The settings, or every error in the values.
 pub fn settings_from(
     values: BTreeMap<String, RawValue>,
     mistakes: Vec<ConfigMistake>,
@@ -119,7 +119,7 @@ fn ports(reader: &mut ValueReader, key: &str) -> PortList {
     reader.parsed(key, PortList::default())
 }
 
-/// A file that must be there.
+/// A file that must exist.
 fn existing(reader: &mut ValueReader, key: &str) -> Option<std::path::PathBuf> {
     let path = reader.path(key)?;
     check_readable(reader, key, &path);
@@ -190,7 +190,7 @@ fn reader_kind(kinds: &[(&'static str, ResolverKind)], kind: ResolverKind) -> &'
     kinds.iter().find(|(_, one)| *one == kind).map_or("", |(name, _)| *name)
 }
 
-/// A text with `{id}` in it exactly once.
+/// A text that contains `{id}` exactly once.
 fn with_placeholder(reader: &mut ValueReader, key: &str, example: &str) -> String {
     let text = reader.text(key);
     if text.is_empty() {
@@ -329,7 +329,7 @@ fn access_log(reader: &mut ValueReader) -> AccessLog {
     }
 }
 
-/// What is right by itself and wrong together.
+/// Checks values that are valid alone but not together.
 fn together(reader: &mut ValueReader, settings: &Settings) {
     if settings.ports.is_empty() {
         reader.mistake("ports", "names no port: nothing could be reached");

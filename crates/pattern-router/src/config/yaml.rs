@@ -1,4 +1,4 @@
-//! router.yaml as flat keys with their lines: `service_kit::yaml`, with values and mistakes of this configuration.
+//! router.yaml as flat keys with their lines: `service_kit::yaml`, with this configuration's values and errors.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use service_kit::yaml::{YamlProblem, YamlShape, YamlValue};
 
 use super::{ConfigMistake, RawValue, ValueSource};
 
-/// `addresses:` is the one section.
+/// `addresses:` is the only section.
 const SHAPE: YamlShape =
     YamlShape { max_depth: 1, expected: "keys such as `domain: pool.example.com`", section_lists: &[] };
 
@@ -21,7 +21,7 @@ pub(super) fn read(text: &str, path: &str, mistakes: &mut Vec<ConfigMistake>) ->
     let mut values = BTreeMap::new();
     for (key, entry) in entries {
         let written = match entry.value {
-            YamlValue::Null => continue, // nothing written is the default
+            YamlValue::Null => continue, // an empty value is the default
             YamlValue::Scalar(value) => vec![value],
             YamlValue::List(items) => items,
         };

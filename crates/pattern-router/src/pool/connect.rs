@@ -1,4 +1,4 @@
-//! Opening a connection to a port of a pod: the address is checked here, on what is dialled.
+//! Opens a connection to a port of a pod: the address that is dialled is checked here.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,20 +15,20 @@ use tokio_rustls::TlsConnector;
 use super::{Http1Sender, Http2Sender, UpstreamKey, UpstreamProtocol};
 use crate::address::{AddressPolicy, AddressRefusal};
 
-/// Unacknowledged data makes a connection fail after this long (RFC 5482): a pod's node is gone.
+/// A connection fails if data is unacknowledged for this long (RFC 5482): a pod's node is gone.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
-/// An idle connection is probed after this long: a WebSocket whose peer is gone is found.
+/// An idle connection is probed after this long, to detect a WebSocket whose peer is gone.
 pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-/// The largest head of a pod's answer, in bytes. Its fields are hyper's 100 at most: room for more would be made on the
-/// heap for each answer, which costs 3 % of a request.
+/// The maximum size of the head of a pod's response, in bytes. The number of fields is limited to hyper's 100: room for
+/// more would be allocated on the heap for each response, which costs 3 % of a request.
 const MAX_ANSWER_HEAD: usize = 128 * 1024;
 
-/// How TLS to pods is done.
+/// The TLS settings for pods.
 #[derive(Debug, Clone)]
 pub struct PodTls {
     /// Offers HTTP/2 and HTTP/1.1.
     pub any: Arc<rustls::ClientConfig>,
-    /// Offers HTTP/1.1 alone: for `WebSockets`.
+    /// Offers only HTTP/1.1: for `WebSockets`.
     pub http1: Arc<rustls::ClientConfig>,
 }
 
@@ -38,11 +38,11 @@ pub struct Connector {
     pub policy: AddressPolicy,
     pub timeout: Duration,
     pub tls: PodTls,
-    /// Where the router itself listens: never dialled on this machine.
+    /// The ports on which the router itself listens: never dialled on this machine.
     pub own_ports: Vec<u16>,
 }
 
-/// What was opened.
+/// An opened connection.
 #[derive(Debug)]
 pub enum Opened {
     Http1(Http1Sender),
@@ -79,7 +79,7 @@ impl ConnectError {
 }
 
 impl Connector {
-    /// Connects, and speaks TLS where the port does. `host` is the name for SNI.
+    /// Connects, with TLS if the port requires it. `host` is the name for SNI.
     pub async fn open(&self, key: UpstreamKey, host: &str, websocket: bool) -> Result<Opened, ConnectError> {
         let attempt = async {
             let socket = self.dial(key.address).await?;
@@ -125,7 +125,7 @@ impl Connector {
     }
 }
 
-/// Nagle off, and deadlines for a peer that is gone.
+/// Disables Nagle's algorithm, and sets deadlines for a dead peer.
 pub fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);
@@ -133,7 +133,7 @@ pub fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE))
 }
 
-/// Some WebSocket servers compare names with their case: `Sec-Websocket-Key` is nearer to what they know.
+/// Some WebSocket servers compare field names case-sensitively: `Sec-Websocket-Key` is closer to what they expect.
 async fn http1<S>(socket: S, title_case: bool) -> Result<Http1Sender, ConnectError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,

@@ -1,5 +1,5 @@
-//! Connections to pods: each worker has its own, so that none crosses a core. HTTP/1.1 connections are lent to one request
-//! at a time; a pod that speaks HTTP/2 has one connection that all requests share.
+//! Connections to pods: each worker has its own, so that none crosses a core. HTTP/1.1 connections are lent to one
+//! request at a time; a pod with HTTP/2 has one connection that all requests share.
 //!
 //! ```text
 //! state    the connections of one worker to one port of a pod: a pure state machine
@@ -25,20 +25,20 @@ pub use state::{PodConnections, PoolBounds};
 
 use crate::proxy::UpstreamBody;
 
-/// How long a connection may take to be ready again after its answer; then it is closed.
+/// How long a connection may take to be ready again after its response; then it is closed.
 const READY_WITHIN: Duration = Duration::from_secs(1);
 
-/// How a port of a pod is spoken to.
+/// The protocol of a pod's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2 with prior knowledge (RFC 9113, section 3.3).
     Http2,
-    /// TLS; ALPN picks HTTP/2 or HTTP/1.1.
+    /// TLS; ALPN chooses HTTP/2 or HTTP/1.1.
     Tls,
 }
 
-/// A port of a pod, as it is dialled.
+/// A port of a pod, as dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UpstreamKey {
     pub address: SocketAddr,
@@ -53,13 +53,13 @@ pub type Http2Sender = http2::SendRequest<UpstreamBody>;
 pub struct PodPool {
     pub key: UpstreamKey,
     state: Mutex<PodConnections<Http1Sender, oneshot::Sender<Grant>>>,
-    /// With when it was last used.
+    /// With the time of its last use.
     shared: Mutex<Option<(Http2Sender, Instant)>>,
     bounds: PoolBounds,
     growing: AtomicBool,
 }
 
-/// What a request got: a connection, or the right to open one.
+/// What a request is granted: a connection, or the permission to open one.
 #[derive(Debug)]
 pub enum Grant {
     Reuse(LentConnection),
@@ -71,25 +71,25 @@ pub enum Grant {
 #[error("too many requests wait for a connection")]
 pub struct QueueFull;
 
-/// A place among the port's connections; given back when it is dropped.
+/// A slot among the port's connections; released on drop.
 #[derive(Debug)]
 pub struct OpenSlot {
     pool: Option<Arc<PodPool>>,
 }
 
-/// The place of a connection that has become a WebSocket; given back when it is dropped.
+/// The slot of a connection that has become a WebSocket; released on drop.
 #[derive(Debug)]
 pub struct StreamSlot {
     pool: Arc<PodPool>,
 }
 
-/// A connection that one request has; closed when it is dropped, unless its answer was read to the end.
+/// A connection lent to one request; closed on drop, unless its response was read to the end.
 #[derive(Debug)]
 pub struct LentConnection {
     sender: Option<Http1Sender>,
     slot: OpenSlot,
     since: Instant,
-    /// It was used before: the pod may have closed it without our knowledge.
+    /// It was used before: the pod may have closed it unnoticed.
     pub reused: bool,
     finished: bool,
 }
@@ -105,7 +105,7 @@ impl PodPool {
         }
     }
 
-    /// A free connection, the right to open one, or a place in the queue.
+    /// A free connection, permission to open one, or a position in the queue.
     pub async fn acquire(self: &Arc<PodPool>, waits: &prometheus::Histogram) -> Result<Grant, QueueFull> {
         let receiver = {
             let now = Instant::now();
@@ -131,14 +131,14 @@ impl PodPool {
         grant.map_err(|_| QueueFull)
     }
 
-    /// The right to open a connection at once: an idle one makes way if the bounds are reached.
+    /// Permission to open a connection at once: an idle one is closed if the limits are reached.
     pub fn acquire_fresh(self: &Arc<PodPool>) -> OpenSlot {
         let discarded = self.state.lock().take_slot();
         drop(discarded);
         OpenSlot { pool: Some(Arc::clone(self)) }
     }
 
-    /// The right to open a connection for a WebSocket, if there is a place.
+    /// Permission to open a connection for a WebSocket, if there is a slot.
     pub fn acquire_stream(self: &Arc<PodPool>) -> Result<OpenSlot, QueueFull> {
         let discarded = self.state.lock().take_slot_within(&self.bounds).ok_or(QueueFull)?;
         drop(discarded);
@@ -174,11 +174,11 @@ impl PodPool {
         });
     }
 
-    /// A waiter that went away drops the grant, and by that the next one gets it.
+    /// A waiter that has gone drops the grant, which passes it to the next one.
     fn grant(self: &Arc<PodPool>, (waiter, connection): Granted<Http1Sender, oneshot::Sender<Grant>>) {
         let _ = waiter.send(match connection {
             Some(sender) if !sender.is_closed() => Grant::Reuse(self.lend(sender, Instant::now(), true)),
-            // A connection that is closed leaves its place to one that is opened.
+            // A closed connection passes its slot to one that is being opened.
             _ => Grant::Open(OpenSlot { pool: Some(Arc::clone(self)) }),
         });
     }
@@ -196,7 +196,7 @@ impl PodPool {
         }
     }
 
-    /// The shared connection, if the pod speaks HTTP/2 and it is open.
+    /// The shared connection, if the pod uses HTTP/2 and it is open.
     pub fn shared(&self) -> Option<Http2Sender> {
         let mut shared = self.shared.lock();
         let (sender, used) = shared.as_mut()?;
@@ -212,7 +212,7 @@ impl PodPool {
         *self.shared.lock() = Some((sender, Instant::now()));
     }
 
-    /// Lets go of the shared connection once nobody has used it for a while; it ends with its last stream.
+    /// Drops the shared connection once it has been unused for a while; it ends with its last stream.
     fn expire_shared(&self, now: Instant) -> Option<Http2Sender> {
         let mut shared = self.shared.lock();
         let (sender, used) = shared.as_ref()?;
@@ -220,18 +220,18 @@ impl PodPool {
         if old { shared.take().map(|(sender, _)| sender) } else { None }
     }
 
-    /// Notes a connect's outcome; how long they have been refused by now.
+    /// Records a connect's outcome; returns for how long connects have been refused.
     pub fn note_connect(&self, refused: bool) -> Duration {
         self.state.lock().note_connect(refused, Instant::now())
     }
 
-    /// A connection turned out to be dead: those that were idle as long are as well.
+    /// A connection turned out to be dead: those that were idle as long are dead as well.
     pub fn discard_idle(&self) {
         let discarded = self.state.lock().discard_idle();
         drop(discarded);
     }
 
-    /// Open connections, and how many of them are idle.
+    /// The numbers of open and idle connections.
     pub fn counts(&self) -> (usize, usize, usize) {
         let state = self.state.lock();
         let shared = usize::from(self.shared.lock().is_some());
@@ -259,7 +259,7 @@ impl Drop for StreamSlot {
 }
 
 impl OpenSlot {
-    /// The connection that was opened in this place.
+    /// The connection that was opened in this slot.
     pub fn filled(self, sender: Http1Sender) -> LentConnection {
         LentConnection {
             sender: Some(sender),
@@ -272,17 +272,17 @@ impl OpenSlot {
 }
 
 impl LentConnection {
-    /// None only after it was given back.
+    /// None only after it was returned.
     pub fn sender(&mut self) -> Option<&mut Http1Sender> {
         self.sender.as_mut()
     }
 
-    /// Its answer was read to the end: the next request may have it.
+    /// Its response was read to the end: the next request may use it.
     pub fn finish(&mut self) {
         self.finished = true;
     }
 
-    /// The place alone, for a connection that has become a WebSocket.
+    /// Only the slot, for a connection that has become a WebSocket.
     pub fn into_stream(mut self) -> Option<StreamSlot> {
         self.sender = None;
         let pool = self.slot.pool.take()?;
@@ -306,7 +306,7 @@ impl Drop for LentConnection {
             pool.give_back(sender, since);
             return;
         }
-        // The pod answered before it had read the request: what is left of that is still being sent.
+        // The pod responded before it had read the request: the rest of that is still being sent.
         let slot = OpenSlot { pool: Some(pool) };
         if tokio::runtime::Handle::try_current().is_err() {
             return;
@@ -334,13 +334,13 @@ impl UpstreamPool {
         let mut pods = self.pods.lock();
         let pod = pods.entry(key).or_insert_with(|| Arc::new(PodPool::new(key, bounds)));
         if pod.bounds != bounds {
-            // A reload: connections that are lent end with their requests.
+            // After a reload, lent connections end with their requests.
             *pod = Arc::new(PodPool::new(key, bounds));
         }
         Arc::clone(pod)
     }
 
-    /// Closes idle connections that are too old, and forgets pods that have none; called every second.
+    /// Closes idle connections that are too old, and removes pods without connections; called every second.
     pub fn sweep(&self, now: Instant) {
         let (mut expired, mut shared_expired) = (Vec::new(), Vec::new());
         self.pods.lock().retain(|_, pod| {
@@ -353,7 +353,7 @@ impl UpstreamPool {
         drop((expired, shared_expired));
     }
 
-    /// Connections that are in use and idle, and requests that wait for one.
+    /// The numbers of connections in use, idle connections, and waiting requests.
     pub fn counts(&self) -> (usize, usize, usize) {
         let pods = self.pods.lock();
         pods.values().map(|pod| pod.counts()).fold((0, 0, 0), |(used, idle, waiting), (open, free, queue)| {

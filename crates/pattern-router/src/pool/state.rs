@@ -1,40 +1,41 @@
-//! The connections of one worker to one port of a pod, as a pure state machine: who gets an idle one, who opens another,
-//! who waits. `C` is a connection, `W` a waiting request; time comes in.
+//! The connections of one worker to one port of a pod, as a pure state machine: which request gets an idle one, which
+//! opens another, and which waits. `C` is a connection, `W` a waiting request; time is an argument.
 //!
-//! Below the limit a connection is lent or opened at once. Above it a request waits, since a worker that is busy gains
-//! nothing by more sockets: at 1,000 clients the CPU a request falls by a third. The limit begins with the soft bound, and
-//! rises up to the hard one where more connections carry more:
+//! Below the limit a connection is lent or opened at once. Above it a request waits, since a busy worker gains nothing
+//! from more sockets: at 1,000 clients the CPU time per request falls by a third. The limit starts at the soft limit,
+//! and rises up to the hard one if more connections increase throughput:
 //!
-//! - No connection has come free for [`SILENCE`]: all wait for something else than a CPU, or for a CPU that is shared with
-//!   many. One more is granted, then two, then four; where that brings no more answers, it is taken back.
-//! - Answers take longer than [`SLOW_ANSWER`] on average: twice as many are tried for one [`WINDOW`], and kept if so many
-//!   more answers come. A pod that sleeps gives twice as many, one that lacks CPU does not. In the same way half as many
-//!   are tried now and then.
+//! - No connection has become free for [`SILENCE`]: all wait for something other than a CPU, or for a CPU that is
+//!   shared with many. One more is granted, then two, then four; if that brings no more responses, it is reverted.
+//! - Responses take longer than [`SLOW_ANSWER`] on average: twice as many connections are tried for one [`WINDOW`], and
+//!   kept if the number of responses rises accordingly. A pod that sleeps gives twice as many, one that lacks CPU does
+//!   not. In the same way half as many are tried now and then.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How often the limit is looked at while requests wait.
+/// How often the limit is adjusted while requests wait.
 pub const GROWTH_INTERVAL: Duration = Duration::from_millis(2);
-/// Without an answer for so long, a pod is silent; more than processes of a busy machine usually wait for their turn.
+/// After this long without a response a pod counts as silent; longer than processes of a busy machine usually wait for
+/// CPU time.
 pub const SILENCE: Duration = Duration::from_millis(10);
-/// Then it gets more connections in any case: what was found out about it may have changed.
+/// After this long it gets more connections in any case: earlier findings may be outdated.
 const LONG_SILENCE: Duration = Duration::from_millis(500);
-/// The rate of answers is an average over so long, and so long at least is waited for the effect of more connections.
+/// The averaging time of the response rate, and the minimum wait for the effect of more connections.
 const RATE_OVER: Duration = Duration::from_millis(250);
-/// Whatever answers take, the effect is looked at after so long.
+/// The maximum wait for the effect, however long responses take.
 const LONGEST_TRIAL: Duration = Duration::from_secs(5);
-/// A pod whose answers take longer may be given more connections than the soft bound.
+/// A pod whose responses take longer may get more connections than the soft limit.
 pub const SLOW_ANSWER: Duration = Duration::from_millis(5);
-/// Answers are counted for so long to compare two limits.
+/// How long responses are counted to compare two limits.
 pub const WINDOW: Duration = Duration::from_millis(100);
-/// After a trial in vain the next one waits; twice as long each time, up to the last.
+/// The delay after an unsuccessful trial; it doubles each time, up to the maximum.
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LAST_REST: Duration = Duration::from_secs(5);
-/// More requests do not wait for one port of a pod on one worker: they are answered 503.
+/// How many requests may wait for one port of a pod on one worker: further ones are answered 503.
 pub const MAX_WAITING: usize = 4096;
 
-/// The bounds of one pod's connections on one worker.
+/// The limits of one pod's connections on one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolBounds {
     pub soft: usize,
@@ -47,41 +48,41 @@ pub struct PoolBounds {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Acquired<C> {
     Reuse(C),
-    /// A slot is taken: connect.
+    /// A slot was taken: connect.
     Open,
     Wait,
 }
 
-/// What came free, and who gets it.
+/// The result of releasing a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Handover<C, W> {
     Connection(W, C),
     Kept,
-    /// The connection has no place: it is above the bounds that hold now.
+    /// The connection has no slot: it exceeds the current limits.
     Surplus(C),
 }
 
-/// A waiting request that gets an idle connection, or a slot to open one.
+/// A waiting request that is granted an idle connection, or a slot to open one.
 pub type Granted<C, W> = (W, Option<C>);
 
-/// Another limit is tried.
+/// A trial of another limit.
 #[derive(Debug, Clone, Copy)]
 struct Trial {
-    /// To which it falls back.
+    /// The limit to which it falls back.
     from: usize,
-    /// Answers a second with that.
+    /// The response rate per second with that limit.
     rate: f64,
-    /// Begun by a silence, and looked at then.
+    /// Started by a silence, and evaluated at this time.
     until: Option<Instant>,
 }
 
-/// Answers a second: an average in which what is long ago counts less and less.
+/// Responses per second: an exponentially weighted average.
 #[derive(Debug, Clone, Copy)]
 struct AnswerRate {
     per_second: f64,
     at: Option<Instant>,
     uncounted: u32,
-    /// What of the average is from before the first look, and so nothing.
+    /// The weight of the time before the first measurement, which counts as nothing.
     empty: f64,
 }
 
@@ -98,7 +99,7 @@ impl AnswerRate {
     }
 }
 
-/// The answers since the limit was last compared.
+/// The responses since limits were last compared.
 #[derive(Debug, Clone, Copy)]
 struct AnswerWindow {
     since: Instant,
@@ -111,22 +112,22 @@ pub struct PodConnections<C, W> {
     idle: Vec<(C, Instant)>,
     /// Idle, lent or being opened.
     open: usize,
-    /// Connections that have become `WebSockets`: they count for the hard bound alone.
+    /// Connections that have become `WebSockets`: they count only towards the hard limit.
     streams: usize,
     waiting: VecDeque<(W, Instant)>,
     last_release: Option<Instant>,
     /// Moving average of how long a connection is lent, in microseconds.
     lent_micros: u64,
-    /// How many may be lent at once; less than the soft bound is that one.
+    /// How many may be lent at once; the soft limit is the minimum.
     limit: usize,
-    /// How many more the next look grants if the pod is still silent.
+    /// How many more are granted next time if the pod is still silent.
     step: usize,
     window: Option<AnswerWindow>,
     rate: AnswerRate,
     trial: Option<Trial>,
     rest: Duration,
     rest_until: Option<Instant>,
-    /// Connects have been refused since.
+    /// Since when connects have been refused.
     refused_since: Option<Instant>,
 }
 
@@ -154,7 +155,7 @@ impl<C, W> Default for PodConnections<C, W> {
 impl<C, W> PodConnections<C, W> {
     /// An idle connection, a slot to open one, or neither.
     pub fn acquire(&mut self, now: Instant, bounds: &PoolBounds) -> Acquired<C> {
-        // Whoever came earlier has the next one.
+        // Earlier requests take precedence.
         if !self.waiting.is_empty() || self.lent() >= self.limit(bounds) {
             return Acquired::Wait;
         }
@@ -171,14 +172,14 @@ impl<C, W> PodConnections<C, W> {
         if now.saturating_duration_since(since) < bounds.idle {
             return Some(connection);
         }
-        // Older ones lie beneath it; what is popped is dropped, and closed by that.
+        // The ones below it are older; those that are popped are dropped, and thus closed.
         self.open = self.open.saturating_sub(1 + self.idle.len());
         self.idle.clear();
         None
     }
 
-    /// Takes a slot at once, for a request that must not meet another dead connection. The idle connection that makes way
-    /// for it, if there is one; else the hard bound is exceeded by this one until it is released.
+    /// Takes a slot at once, for a request that must not meet another dead connection. Returns the idle connection that
+    /// is closed for it, if there is one; otherwise the hard limit is exceeded by this one until it is released.
     pub fn take_slot(&mut self) -> Option<C> {
         if self.idle.is_empty() {
             self.open += 1;
@@ -187,7 +188,7 @@ impl<C, W> PodConnections<C, W> {
         Some(self.idle.remove(0).0)
     }
 
-    /// The same for a connection that becomes a WebSocket, which keeps it for long: the hard bound holds.
+    /// Takes a slot for a connection that becomes a WebSocket, which uses it for long: the hard limit applies.
     pub fn take_slot_within(&mut self, bounds: &PoolBounds) -> Option<Option<C>> {
         let fits = !self.idle.is_empty() || self.open + self.streams < bounds.hard;
         fits.then(|| self.take_slot())
@@ -233,7 +234,7 @@ impl<C, W> PodConnections<C, W> {
         Handover::Kept
     }
 
-    /// A lent connection is closed, or could not be opened: who gets its place, if anybody.
+    /// A lent connection is closed, or could not be opened: returns the waiter that gets its slot, if any.
     pub fn close(&mut self, now: Instant, bounds: &PoolBounds) -> Option<Granted<C, W>> {
         self.open = self.open.saturating_sub(1);
         self.next_waiter(now, bounds)
@@ -273,7 +274,8 @@ impl<C, W> PodConnections<C, W> {
         Some((waiter, connection))
     }
 
-    /// Those who get a connection or a slot by another limit; called every [`GROWTH_INTERVAL`] while requests wait.
+    /// The waiters that get a connection or a slot after adjusting the limit; called every [`GROWTH_INTERVAL`] while
+    /// requests wait.
     pub fn grow(&mut self, now: Instant, bounds: &PoolBounds) -> Vec<Granted<C, W>> {
         let rate = self.rate.look(now);
         if !self.grow_from_silence(now, rate, bounds) && !self.judge_silence(now, rate) {
@@ -305,7 +307,7 @@ impl<C, W> PodConnections<C, W> {
         true
     }
 
-    /// Whether a silence's trial goes on; at its end the limit falls back if no more answers came.
+    /// Whether a silence's trial continues; at its end the limit falls back if there were no more responses.
     #[allow(clippy::cast_precision_loss, reason = "a few hundred connections")]
     fn judge_silence(&mut self, now: Instant, rate: f64) -> bool {
         let Some(Trial { from, rate: before, until: Some(until) }) = self.trial else { return false };
@@ -317,7 +319,7 @@ impl<C, W> PodConnections<C, W> {
         true
     }
 
-    /// Keeps a limit that was tried, or falls back and lets it rest.
+    /// Keeps a limit that was tried, or falls back and pauses trials.
     fn settle(&mut self, kept: bool, from: usize, now: Instant) {
         if kept {
             self.rest = FIRST_REST;
@@ -328,7 +330,7 @@ impl<C, W> PodConnections<C, W> {
         }
     }
 
-    /// At a window's end: keeps or ends a trial, or begins another one.
+    /// At a window's end: keeps or ends a trial, or starts another one.
     #[allow(clippy::cast_precision_loss, reason = "a few hundred connections")]
     fn compare(&mut self, now: Instant, bounds: &PoolBounds) {
         let window = *self.window.get_or_insert(AnswerWindow { since: now, answers: 0 });
@@ -337,7 +339,7 @@ impl<C, W> PodConnections<C, W> {
             return;
         }
         self.window = Some(AnswerWindow { since: now, answers: 0 });
-        // Requests that came seldom enough to leave a pause say nothing about the limit.
+        // Requests so rare that there was a pause say nothing about the limit.
         if passed >= WINDOW * 4 {
             self.trial = None;
             return;
@@ -345,7 +347,7 @@ impl<C, W> PodConnections<C, W> {
         let rate = f64::from(window.answers) / passed.as_secs_f64();
         let limit = self.limit(bounds);
         if let Some(trial) = self.trial.take() {
-            // Half of what a pod would gain that only sleeps, and a little less than it would lose.
+            // Half of the gain of a pod that only sleeps, and a little less than its loss.
             let change = limit as f64 / trial.from as f64 - 1.0;
             if change > 0.0 {
                 self.settle(rate >= trial.rate * (1.0 + change * 0.5), trial.from, now);
@@ -357,7 +359,7 @@ impl<C, W> PodConnections<C, W> {
         if self.rest_until.is_some_and(|until| now < until) {
             return;
         }
-        // Fewer are tried first where there are more than usual: noise may have kept them.
+        // Fewer are tried first if there are more than usual: noise may have kept them.
         let slow = u128::from(self.lent_micros) > SLOW_ANSWER.as_micros();
         let (more, rested) = ((limit * 2).min(bounds.hard), self.rest_until.take().is_some());
         let other = if slow && !rested && more > limit { more } else { (limit / 2).max(bounds.soft) };
@@ -366,7 +368,7 @@ impl<C, W> PodConnections<C, W> {
         }
     }
 
-    /// Idle connections that are too old, to be closed.
+    /// Idle connections that are too old, to be closed by the caller.
     pub fn expire(&mut self, now: Instant, bounds: &PoolBounds) -> Vec<C> {
         let fresh = |since: &Instant| now.saturating_duration_since(*since) < bounds.idle;
         let old = self.idle.iter().take_while(|(_, since)| !fresh(since)).count();
@@ -374,13 +376,13 @@ impl<C, W> PodConnections<C, W> {
         self.idle.drain(..old).map(|(connection, _)| connection).collect()
     }
 
-    /// All idle connections, to be closed: the pod restarted.
+    /// All idle connections, to be closed by the caller: the pod restarted.
     pub fn discard_idle(&mut self) -> Vec<C> {
         self.open = self.open.saturating_sub(self.idle.len());
         self.idle.drain(..).map(|(connection, _)| connection).collect()
     }
 
-    /// Notes a connect; how long connects have been refused by now.
+    /// Records a connect; returns for how long connects have been refused.
     pub fn note_connect(&mut self, refused: bool, now: Instant) -> Duration {
         if !refused {
             self.refused_since = None;
@@ -405,7 +407,7 @@ impl<C, W> PodConnections<C, W> {
         self.waiting.len()
     }
 
-    /// Whether forgetting it changes nothing.
+    /// Whether dropping it changes nothing.
     pub fn is_unused(&self) -> bool {
         self.open == 0 && self.streams == 0 && self.waiting.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The checks before a request is passed on: its form, its name, the client's rate, and the right to pass.
+//! The checks before a request is forwarded: its form, its name, the client's rate, and access.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,10 +17,10 @@ use crate::error::{ErrorCode, RouterError};
 use crate::fields::{self, FieldGroups};
 use crate::router::RouterState;
 
-/// The longest path with its query, in bytes.
+/// The maximum length of the path with its query, in bytes.
 const MAX_TARGET: usize = 16 * 1024;
 
-/// What passes every check, or the answer.
+/// A request that passed every check, or the response that rejects it.
 pub async fn admit(
     mut request: Request<Incoming>,
     mut groups: FieldGroups,
@@ -75,7 +75,7 @@ fn check_method(request: &Request<Incoming>, extended_connect: bool) -> Result<(
     Ok(())
 }
 
-/// What other servers could read differently is refused, rather than passed on in the hope that they do not.
+/// Rejects what other servers could parse differently, instead of forwarding it in the hope that they do not.
 fn check_form(
     request: &Request<Incoming>,
     groups: FieldGroups,

@@ -1,4 +1,4 @@
-//! Bodies: streamed in both directions with the backpressure of the slower side, never held.
+//! Bodies: streamed in both directions with the backpressure of the slower side, never buffered as a whole.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::record::ExchangeRecord;
 use crate::clock::{LazyTimer, after};
 use crate::pool::LentConnection;
 
-/// Why a body broke off.
+/// Why a body was interrupted.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     #[error("{0}")]
@@ -26,7 +26,7 @@ pub enum BodyError {
     TooSlow(Duration),
 }
 
-/// Why the body of a client's request broke off, seen from where the request is forwarded.
+/// Why the body of a client's request was interrupted, as seen by the forwarding side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadFault {
     /// The client sent something malformed, or went away.
@@ -35,7 +35,7 @@ pub enum UploadFault {
     TooSlow,
 }
 
-/// How far a request's body has come.
+/// The progress of a request's body.
 #[derive(Debug)]
 pub struct Upload {
     fault: AtomicU8,
@@ -68,11 +68,11 @@ impl Upload {
     }
 }
 
-/// What is sent to a pod.
+/// The body sent to a pod.
 #[derive(Debug)]
 pub enum UpstreamBody {
     Empty,
-    /// Few requests have one: those without are moved as a word or two.
+    /// Boxed, since few requests have a body: those without are moved as a word or two.
     Client(Box<ClientBody>),
 }
 
@@ -84,12 +84,12 @@ pub struct ClientBody {
     timer: LazyTimer,
     idle_since: Option<Instant>,
     timeout: Duration,
-    /// Bytes; none: no limit.
+    /// In bytes; none: no limit.
     limit: Option<u64>,
 }
 
 impl UpstreamBody {
-    /// The body, and how to see how far it has come if there is one.
+    /// The body, and access to its progress if there is a body.
     pub fn from_client(
         inner: Incoming,
         limit: Option<u64>,
@@ -165,14 +165,14 @@ impl Body for UpstreamBody {
     }
 }
 
-/// What is sent to a client.
+/// The body sent to a client.
 #[derive(Debug)]
 pub enum ProxyBody {
     Own(Box<(Full<Bytes>, ExchangeRecord)>),
     Pod(Box<PodBody>),
 }
 
-/// A pod's answer on its way to a client.
+/// A pod's response body on its way to a client.
 #[derive(Debug)]
 pub struct PodBody {
     pub inner: Incoming,
@@ -217,7 +217,7 @@ impl PodBody {
 }
 
 impl Drop for PodBody {
-    /// A body whose length is known is dropped once its last byte is out, without asking for its end.
+    /// A body of known length is dropped once its last byte is out, without polling for its end.
     fn drop(&mut self) {
         if self.inner.is_end_stream() {
             self.give_connection_back();

@@ -1,5 +1,5 @@
-//! Passing a request on: a connection, the request, the head of its answer. What was not sent is tried again: refused
-//! connects for a while and for every method, a dead pooled connection once for what may be sent twice.
+//! Forwards a request: a connection, the request, the head of its response. Unsent requests are retried: refused
+//! connects for a while and for every method, a dead pooled connection once for requests that may be sent twice.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,15 +22,16 @@ use crate::metrics::ClientProtocol;
 use crate::pool::{ConnectError, Grant, Http2Sender, LentConnection, OpenSlot, Opened, UpstreamProtocol};
 use crate::router::RouterState;
 
-/// Between two connects while they are refused: the first pause, doubled each time up to the last.
+/// The first pause between two connects while they are refused; it doubles each time up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_millis(200);
-/// A request that may be sent twice is sent again so often, while connections end without an answer.
+/// How often a request that may be sent twice is resent while connections end without a response.
 const MAX_RESENT: u8 = 2;
-/// A port that has refused for so long is not waited for any more: nobody is about to listen.
+/// A port that has refused connections for this long is not waited for any more: it is unlikely that a server is
+/// starting.
 const REFUSED_FOR_LONG: Duration = Duration::from_secs(60);
 
-/// The head of a pod's answer, and the connection that its body comes over.
+/// The head of a pod's response, and the connection that its body comes over.
 #[derive(Debug)]
 pub struct Answered {
     pub response: Response<Incoming>,
@@ -43,7 +44,7 @@ enum Connection {
     Http2(Http2Sender),
 }
 
-/// One request on its way.
+/// One request being forwarded.
 struct Attempt<'a> {
     link: &'a ClientLink,
     state: &'a Arc<RouterState>,
@@ -52,26 +53,26 @@ struct Attempt<'a> {
     websocket: bool,
     timer: &'a mut LazyTimer,
     started: Instant,
-    /// Until then connects are tried.
+    /// Connects are tried until then.
     connect_by: Instant,
     pause: Duration,
-    /// It met a dead connection already: the next one is opened for it.
+    /// It met a dead connection already: a new one is opened for it.
     fresh: bool,
-    /// How often it was sent without an answer.
+    /// How often it was sent without a response.
     resent: u8,
     sent: Instant,
     answer: Option<Response<Incoming>>,
 }
 
-/// What became of sending once.
+/// The result of sending once.
 enum Sent {
-    /// The answer is in the attempt.
+    /// The response is in the attempt.
     Answered,
     /// Nothing reached the pod, or it may be sent twice.
     Again(Box<Request<UpstreamBody>>),
 }
 
-/// Passes a request on and returns the pod's answer.
+/// Forwards a request and returns the pod's response.
 pub async fn forward(
     admitted: Admitted,
     link: &Arc<ClientLink>,
@@ -138,7 +139,7 @@ fn answer_upgrade(response: &mut Response<Incoming>, extended_connect: bool) {
 }
 
 impl Attempt<'_> {
-    /// The connection that the answer comes over; the answer is in `self` then.
+    /// The connection that the response comes over; the response is in `self` afterwards.
     async fn run(
         &mut self,
         mut request: Request<UpstreamBody>,
@@ -155,14 +156,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// A connection to the pod; while connects are refused they are tried again.
+    /// A connection to the pod; refused connects are retried.
     async fn connection(&mut self) -> Result<Connection, RouterError> {
         loop {
             let shares = self.route.upstream.key.protocol != UpstreamProtocol::Http1 && !self.websocket;
             if shares && let Some(sender) = self.route.upstream.shared() {
                 return Ok(Connection::Http2(sender));
             }
-            // A WebSocket keeps its connection: one is opened for it.
+            // A WebSocket occupies its connection: a new one is opened for it.
             let slot = if self.websocket {
                 self.route.upstream.acquire_stream().map_err(|_| self.all_in_use())?
             } else if self.fresh {
@@ -173,7 +174,7 @@ impl Attempt<'_> {
                     Grant::Open(slot) => slot,
                 }
             };
-            // What few requests do is on the heap: the future of a request is there for as long as its client's connection.
+            // Rare paths are boxed: the future of a request exists as long as its client's connection.
             match Box::pin(self.connect(slot)).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => Box::pin(self.after_failed_connect(&error)).await?,
@@ -219,7 +220,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits a little and looks the pod up again, as long as there is time.
+    /// Waits a little and resolves the pod again, as long as there is time.
     async fn after_failed_connect(&mut self, error: &ConnectError) -> Result<(), RouterError> {
         tracing::debug!(event = "pod_connect_failed", name = %self.route.name, %error, "connecting to a pod failed");
         if let ConnectError::Address(_) = error {
@@ -236,7 +237,7 @@ impl Attempt<'_> {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LAST_PAUSE);
         let host = self.route.host.clone();
-        // What the resolver says now is tried; that it says nothing may pass as well.
+        // The resolver's present answer is tried; a missing answer may be temporary as well.
         if let Ok(route) = find_route(self.link, self.state, host.as_bytes(), true, Instant::now()).await {
             self.route = route;
         }
@@ -312,7 +313,7 @@ impl Attempt<'_> {
         Request::from_parts(parts, body)
     }
 
-    /// What may be sent once more, should the connection end without an answer: the pooled one was dead, or the pod ended
+    /// A copy for resending, in case the connection ends without a response: the pooled one was dead, or the pod ended
     /// while this one waited to be accepted.
     fn copy(&self, request: &Request<UpstreamBody>) -> Option<SpareRequest> {
         let plain = self.upload.is_none() && !self.websocket && request.method().is_idempotent();
@@ -340,7 +341,7 @@ impl Attempt<'_> {
         Sent::Again(Box::new(copy.into_request()))
     }
 
-    /// A connection that closed before anything was sent over it: as good as a refused connect.
+    /// A connection that closed before anything was sent over it: equivalent to a refused connect.
     async fn again_unsent(
         &mut self,
         request: Request<UpstreamBody>,

@@ -1,7 +1,7 @@
-//! Where WebSocket frames begin and end (RFC 6455, section 5.2): a Close of the router's own may stand between two of
-//! them, never within one. Payloads are not looked at.
+//! Tracks where WebSocket frames begin and end (RFC 6455, section 5.2): a Close of the router's own may be inserted
+//! between two of them, never within one. Payloads are not inspected.
 
-/// The longest head: two bytes, eight of length, four of mask.
+/// The longest frame header: two bytes, eight of length, four of mask.
 const MAX_HEAD: usize = 14;
 
 /// Follows one direction of a WebSocket.
@@ -14,7 +14,7 @@ pub struct FrameTracker {
 }
 
 impl FrameTracker {
-    /// Bytes that were passed on.
+    /// Processes bytes that were passed on.
     pub fn advance(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.payload_left > 0 {
@@ -47,7 +47,7 @@ impl FrameTracker {
         self.closed
     }
 
-    /// The payload's length, once the head is whole.
+    /// The payload's length, once the header is complete.
     fn complete_head(&self) -> Option<u64> {
         let [_, second, rest @ ..] = self.head;
         let extended: usize = match second & 0x7f {
@@ -67,9 +67,9 @@ impl FrameTracker {
     }
 }
 
-/// A Close frame with status 1001, "going away", as a server sends it.
+/// A Close frame with status 1001, "going away", as sent by a server.
 pub const CLOSE_TO_CLIENT: [u8; 4] = [0x88, 2, 0x03, 0xe9];
-/// The same as a client sends it: masked, here with zeros (the pod is not the one that masks protect).
+/// The same as sent by a client: masked, here with zeros (masks do not exist to protect the pod).
 pub const CLOSE_TO_POD: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 
 #[cfg(test)]

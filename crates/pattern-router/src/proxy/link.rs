@@ -1,5 +1,5 @@
-//! What is kept for a client's connection between its requests. Nothing about rights that a later request could not
-//! be asked for again: browsers send requests for several names over one connection (RFC 9113, section 9.1.1).
+//! The state of a client's connection between its requests. It contains no rights that a later request would not be
+//! checked for again: browsers send requests for several names over one connection (RFC 9113, section 9.1.1).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::clock::LazyTimer;
 #[derive(Debug)]
 pub struct ClientLink {
     pub worker: Arc<Worker>,
-    /// As the connection or the PROXY header has it.
+    /// According to the connection or the PROXY header.
     pub peer: IpAddr,
     pub peer_value: HeaderValue,
-    /// The peer is one of the trusted proxies.
+    /// The peer is a trusted proxy.
     pub trusted: bool,
     pub https: bool,
     pub clock: ConnectionClock,
@@ -28,7 +28,7 @@ pub struct ClientLink {
 
 #[derive(Debug, Default)]
 struct LinkMemory {
-    /// Where the last name led.
+    /// The route of the last name.
     route: Option<Arc<Route>>,
     session: Option<Arc<KnownSession>>,
     timer: LazyTimer,
@@ -39,7 +39,7 @@ struct LinkMemory {
 pub struct KnownSession {
     /// The whole `Cookie` line.
     pub cookie: HeaderValue,
-    /// What the pod gets of it.
+    /// The part that the pod receives.
     pub cleaned: Option<HeaderValue>,
     /// The route that it was verified for.
     pub route: Arc<Route>,
@@ -91,8 +91,8 @@ impl ClientLink {
     }
 }
 
-/// The deadline of what a client's connection is in: its head, the pause between two requests, or a write that it
-/// does not take. Read by the connection's task each time that this has nothing else to do.
+/// The deadline of a client connection's current phase: a request head, the pause between two requests, or a blocked
+/// write. Checked by the connection's task whenever it is otherwise idle.
 #[derive(Debug)]
 pub struct ConnectionClock {
     state: Mutex<ClockState>,
@@ -109,12 +109,12 @@ pub struct ClockLimits {
 
 #[derive(Debug)]
 struct ClockState {
-    /// Requests whose answer is not out.
+    /// Requests whose response is not complete.
     active: u32,
-    /// When the first byte of a head came; none while there is none.
+    /// When the first byte of a head arrived; none while there is none.
     head_since: Option<Instant>,
     idle_since: Instant,
-    /// Since when the client takes nothing.
+    /// Since when the client has accepted no data.
     blocked_since: Option<Instant>,
     multiplexed: bool,
     requests: u64,
@@ -125,7 +125,7 @@ impl ConnectionClock {
         ConnectionClock {
             state: Mutex::new(ClockState {
                 active: 0,
-                // A new connection has its head's time, also for its first byte.
+                // The time limit of a head also covers a new connection's first byte.
                 head_since: Some(now),
                 idle_since: now,
                 blocked_since: None,
@@ -144,7 +144,7 @@ impl ConnectionClock {
         }
     }
 
-    /// A head is complete; when its first byte came.
+    /// A head is complete; returns when its first byte arrived.
     pub fn begin_request(&self, multiplexed: bool) -> Instant {
         let mut state = self.state.lock();
         state.active += 1;
@@ -152,7 +152,7 @@ impl ConnectionClock {
         let first = state.requests == 1;
         state.multiplexed |= multiplexed;
         let since = state.head_since.take();
-        // A first head may have been awaited for a while.
+        // The first head may have been awaited for a while.
         since.filter(|_| !first).unwrap_or_else(Instant::now)
     }
 
@@ -162,7 +162,7 @@ impl ConnectionClock {
         state.idle_since = now;
     }
 
-    /// The client did, or did not, take what was written.
+    /// The client has accepted what was written, or not.
     pub fn wrote(&self, blocked: bool) {
         let mut state = self.state.lock();
         if !blocked {
@@ -172,7 +172,7 @@ impl ConnectionClock {
         }
     }
 
-    /// When to give the connection up, as things are.
+    /// When to close the connection in the current state.
     pub fn deadline(&self) -> Option<Instant> {
         let state = self.state.lock();
         let blocked = state.blocked_since.map(|since| since + self.limits.send);

@@ -1,16 +1,16 @@
-//! The data plane: what happens to one request.
+//! The data plane: the processing of one request.
 //!
 //! ```text
 //! admit    the checks before a request is forwarded: form, name, rate, access
 //! route    from a host name to a port of a pod
 //! rewrite  what a proxy changes in heads
 //! forward  a connection, the request, the head of its response; retries
-//! spare    what may be sent once more
+//! spare    copies for resending
 //! body     bodies, streamed with backpressure
 //! tunnel   a WebSocket once it is open
 //! frames   where WebSocket frames begin and end
-//! link     what is kept for a client's connection between its requests
-//! record   what is remembered of a request for metrics and the access log
+//! link     the state of a client's connection between its requests
+//! record   what is recorded about a request for metrics and the access log
 //! ```
 
 mod admit;
@@ -65,11 +65,11 @@ impl Worker {
     }
 }
 
-/// An answer that does not come from the pod.
+/// A response that does not come from the pod.
 #[derive(Debug)]
 pub enum OwnAnswer {
     Error(RouterError),
-    /// A redirect, or the answer of the authorization service.
+    /// A redirect, or the authorization service's response.
     Response(Box<Response<Full<Bytes>>>),
 }
 
@@ -84,7 +84,7 @@ impl From<RouterError> for OwnAnswer {
 pub struct Admitted {
     pub route: Arc<Route>,
     pub groups: FieldGroups,
-    /// The upgrade of the client's side, if it asks for a WebSocket.
+    /// The upgrade of the client's side, if it requests a WebSocket.
     pub websocket: Option<hyper::upgrade::OnUpgrade>,
     /// RFC 8441: a WebSocket on a stream of HTTP/2.
     pub extended_connect: bool,
@@ -95,7 +95,7 @@ pub struct Admitted {
 /// Serves one request of a client's connection.
 ///
 /// # Errors
-/// None: every failure is an answer.
+/// None: every failure is a response.
 pub async fn handle(
     request: Request<Incoming>,
     link: Arc<ClientLink>,
@@ -147,7 +147,7 @@ fn own_response(
     response.map(|body| ProxyBody::Own(Box::new((body, record))))
 }
 
-/// What may be logged is noted before the request is taken apart.
+/// Records what may be logged before the request is taken apart.
 fn access_line(
     request: &Request<Incoming>,
     groups: FieldGroups,
@@ -170,7 +170,7 @@ fn access_line(
     }))
 }
 
-/// Keeps the line if the request failed, or if it is one of those that are sampled.
+/// Keeps the line if the request failed, or if it is sampled.
 fn drop_quiet_line(record: &mut ExchangeRecord, state: &RouterState) {
     let failed = record.refused.is_some() || record.status.is_server_error();
     let kept = match state.settings.access_log {

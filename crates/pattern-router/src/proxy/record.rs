@@ -1,4 +1,5 @@
-//! What is remembered of a request until its answer is out: for the metrics, the access log and the connection's clock.
+//! What is recorded about a request until its response is complete: for the metrics, the access log and the
+//! connection's clock.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,30 +12,30 @@ use crate::clock::LazyTimer;
 use crate::error::ErrorCode;
 use crate::metrics::ClientProtocol;
 
-/// Written down when it is dropped: the answer is out, or broke off.
+/// Reported on drop: the response is complete, or was interrupted.
 #[derive(Debug)]
 pub struct ExchangeRecord {
     pub link: Arc<ClientLink>,
     pub started: Instant,
     pub protocol: ClientProtocol,
     pub status: StatusCode,
-    /// Of the answer's body.
+    /// The size of the response body.
     pub bytes: u64,
     pub broke_off: bool,
     pub refused: Option<ErrorCode>,
-    /// The connection's timer, lent to the request and its answer.
+    /// The connection's timer, lent to the request and its response.
     pub timer: LazyTimer,
     /// None: no line in the access log.
     pub line: Option<Box<AccessLine>>,
 }
 
-/// What a line of the access log says beside the record.
+/// The additional fields of an access log line.
 #[derive(Debug)]
 pub struct AccessLine {
     pub method: Method,
-    /// Its path is shown, not its query, which may hold secrets.
+    /// Its path is logged, not its query, which may contain secrets.
     pub uri: Uri,
-    /// None if the URI has it.
+    /// None if it is in the URI.
     pub host: Option<HeaderValue>,
     pub client: std::net::IpAddr,
     pub user: Option<Arc<str>>,

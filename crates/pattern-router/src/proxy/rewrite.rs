@@ -1,4 +1,4 @@
-//! What a proxy changes in heads: hop-by-hop fields, what is told about the client, cookies, and the host.
+//! A proxy's changes to heads: hop-by-hop fields, fields about the client, cookies, and the host.
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
@@ -17,13 +17,13 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 
-/// What the rewritten head asks for.
+/// What the rewritten head requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestKind {
     pub websocket: bool,
 }
 
-/// Makes a client's head one for the pod.
+/// Rewrites a client's head for the pod.
 pub fn rewrite_request(
     parts: &mut Parts,
     groups: FieldGroups,
@@ -41,7 +41,7 @@ pub fn rewrite_request(
         cookies::clean_request(headers);
     }
     if groups.expect {
-        // Answered here: hyper sends 100 as soon as the pod's connection takes the body.
+        // Handled here: hyper sends 100 as soon as the pod's connection accepts the body.
         headers.remove(header::EXPECT);
     }
     let client = ForwardedClient {
@@ -67,7 +67,7 @@ pub fn rewrite_request(
     Ok(RequestKind { websocket })
 }
 
-/// `Origin` and `Referer`'s host go with `Host`: a dev server that compares them finds them equal.
+/// `Origin` and the host of `Referer` change with `Host`: a dev server that compares them finds them equal.
 fn as_localhost(headers: &mut HeaderMap, host: &HeaderValue) {
     if headers.contains_key(header::ORIGIN) {
         let origin = host.to_str().map(|host| format!("http://{host}")).unwrap_or_default();
@@ -96,23 +96,23 @@ fn websocket_key() -> Result<HeaderValue, RouterError> {
     HeaderValue::from_str(&base64::engine::general_purpose::STANDARD.encode(bytes)).map_err(|_| failed())
 }
 
-/// The target's form: a path for HTTP/1.1, with authority and scheme for HTTP/2.
+/// Sets the target's form: a path for HTTP/1.1, with authority and scheme for HTTP/2.
 fn address_to_pod(parts: &mut Parts, route: &Route) {
-    // An HTTP/1.1 request in the usual form has named the pod by its Host, which stays.
+    // An HTTP/1.1 request in the usual form has named the pod by its Host, which remains.
     let usual = parts.uri.authority().is_none();
     match &route.pod_host {
         Some(host) => drop(parts.headers.insert(header::HOST, host.clone())),
         None if usual => {}
         None => drop(parts.headers.insert(header::HOST, route.host.clone())),
     }
-    // Behind TLS it may turn out to be HTTP/2: the form is made once the connection is there.
+    // Behind TLS it may turn out to be HTTP/2: the form is set once the connection exists.
     if !usual && route.upstream.key.protocol == UpstreamProtocol::Http1 {
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         parts.uri = Uri::from(path);
     }
 }
 
-/// The head as HTTP/2 has it: authority instead of `Host`.
+/// Converts the head for HTTP/2: authority instead of `Host`.
 pub fn for_http2(parts: &mut Parts, https: bool) {
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
     let host = parts.headers.remove(header::HOST);
@@ -123,20 +123,20 @@ pub fn for_http2(parts: &mut Parts, https: bool) {
     parts.version = Version::HTTP_2;
 }
 
-/// The head as HTTP/1.1 has it, for a port whose protocol TLS decided.
+/// Converts the head for HTTP/1.1, for a port whose protocol was negotiated by TLS.
 pub fn for_http1(parts: &mut Parts) {
     let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     parts.uri = Uri::from(path);
 }
 
-/// A body of unknown length needs chunks also where hyper would not expect a body at all.
+/// A body of unknown length needs chunks even if hyper would not expect a body at all.
 pub fn frame_unknown_length(parts: &mut Parts) {
     if !parts.headers.contains_key(header::CONTENT_LENGTH) {
         parts.headers.insert(header::TRANSFER_ENCODING, CHUNKED);
     }
 }
 
-/// Makes a pod's head one for the client.
+/// Rewrites a pod's head for the client.
 pub fn rewrite_response(headers: &mut HeaderMap) {
     let (mut connections, mut others, mut set_cookie, mut forged) = (0, false, false, false);
     for (name, value) in headers.iter() {
@@ -163,7 +163,7 @@ pub fn rewrite_response(headers: &mut HeaderMap) {
     }
 }
 
-/// The head of a 101 keeps what the switch is made with.
+/// The head of a 101 keeps the fields that switch the protocol.
 pub fn mark_upgrade(headers: &mut HeaderMap) {
     headers.insert(header::CONNECTION, UPGRADE);
     headers.insert(header::UPGRADE, WEBSOCKET);

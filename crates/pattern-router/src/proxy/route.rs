@@ -16,26 +16,26 @@ use crate::resolve::{LookupError, PodPort, PodRecord};
 use crate::router::{Router, RouterState};
 use crate::settings::{HostHeader, Settings};
 
-/// Where the requests for one host of one client's connection go.
+/// The destination of requests for one host on one client's connection.
 #[derive(Debug)]
 pub struct Route {
-    /// As the client sent it.
+    /// As sent by the client.
     pub host: HeaderValue,
     pub name: PodName,
-    /// Of the configuration that it follows from.
+    /// Of the configuration that it is derived from.
     pub generation: u64,
     pub valid_until: Instant,
     pub pod: Arc<PodRecord>,
     pub upstream: Arc<PodPool>,
-    /// Reached without a session.
+    /// Accessible without a session.
     pub public: bool,
     /// `X-Forwarded-Port`.
     pub public_port: HeaderValue,
-    /// What the pod sees as `Host`, if not `host`.
+    /// The `Host` that the pod receives, if not `host`.
     pub pod_host: Option<HeaderValue>,
-    /// The client's rate, if it is the connection's peer.
+    /// The client's rate limit, if the client is the connection's peer.
     pub bucket: Option<Arc<RateBucket>>,
-    /// Requests that went this way; counted as the name's once the route is forgotten.
+    /// The number of requests on this route; added to the name's count once the route is dropped.
     pub requests: AtomicU64,
     router: Arc<Router>,
 }
@@ -47,13 +47,13 @@ impl Drop for Route {
 }
 
 impl Route {
-    /// Whether it still holds for a request with this host.
+    /// Whether it is still valid for a request with this host.
     pub fn holds(&self, host: &[u8], state: &RouterState, now: Instant) -> bool {
         self.host.as_bytes() == host && self.generation == state.generation && now < self.valid_until
     }
 }
 
-/// The port that a browser shows, or would show were it not the default one: in the host, else the domain's, else the
+/// The port that a browser shows, or would show if it were not the default: from the host, else the domain's, else the
 /// scheme's.
 fn public_port(host: &[u8], state: &RouterState, https: bool) -> u16 {
     let given = host.iter().position(|b| *b == b':').and_then(|colon| host.get(colon + 1..));
@@ -61,7 +61,8 @@ fn public_port(host: &[u8], state: &RouterState, https: bool) -> u16 {
     given.or(state.settings.domain.public_port()).unwrap_or(if https { 443 } else { 80 })
 }
 
-/// The route of a host: the connection's last one if it holds, else by the resolver. `refresh`: its address refused.
+/// The route of a host: the connection's last one if it is still valid, otherwise by the resolver. `refresh`: its
+/// address refused a connect.
 pub async fn find_route(
     link: &ClientLink,
     state: &RouterState,
@@ -75,7 +76,7 @@ pub async fn find_route(
     }
 }
 
-/// The same by the resolver: few requests need it, so that its future is not part of each one's.
+/// Resolves the route: separate, since few requests need it, so that its future is not part of each one's.
 async fn look_up_route(
     link: &ClientLink,
     state: &RouterState,

@@ -1,12 +1,12 @@
-//! What may be sent once more, if a connection ends without an answer.
+//! Copies of requests, to be resent if a connection ends without a response.
 
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri, Version};
 
 use super::body::UpstreamBody;
 
-/// A request without a body, to be sent once more. Its fields are a list, since copying a map costs twice as much, and
-/// hardly any copy is used.
+/// A copy of a request without a body. Its fields are a list, since copying a map costs twice as much, and hardly any
+/// copy is used.
 #[derive(Debug)]
 pub struct SpareRequest {
     method: Method,

@@ -1,4 +1,4 @@
-//! A WebSocket once it is open: bytes both ways, without a buffer while nothing moves. When the router drains, both sides
+//! An open WebSocket: bytes in both directions, without a buffer while it is idle. When the router drains, both sides
 //! get a Close with status 1001 between two frames.
 
 use std::cell::RefCell;
@@ -18,17 +18,17 @@ use crate::clock::{LazyTimer, after};
 use crate::pool::LentConnection;
 use crate::router::RouterState;
 
-/// How much is moved at once.
+/// How many bytes are moved at once.
 const CHUNK: usize = 16 * 1024;
-/// So often in a row, before other tasks have a turn.
+/// How many chunks in a row are moved before other tasks run.
 const CHUNKS_IN_A_ROW: usize = 16;
-/// Both sides' upgrades take place within this time, or neither.
+/// Both sides' upgrades must complete within this time.
 const UPGRADE_WITHIN: Duration = Duration::from_secs(10);
-/// How long a peer has to take a Close.
+/// How long a peer has to accept a Close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 thread_local! {
-    /// One for all tunnels of a worker: what was read is written at once, or kept in a buffer of its own.
+    /// Shared by all tunnels of a worker: what was read is written at once, or copied to a separate buffer.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
 }
 
@@ -43,7 +43,7 @@ pub fn spawn(
     let (link, idle) = (Arc::clone(link), state.settings.timeouts.stream_idle);
     let slot = lent.and_then(LentConnection::into_stream);
     let gauge = link.worker.router.metrics.open.websocket.clone();
-    // A stream of HTTP/2 keeps its connection from being idle.
+    // A stream of HTTP/2 prevents its connection from being idle.
     link.clock.begin_request(false);
     let tasks = link.worker.tasks.clone();
     tasks.spawn(async move {
@@ -100,7 +100,7 @@ impl Tunnel {
             (self.to_pod.moved, self.to_client.moved) = (false, false);
             self.idle_since = Instant::now();
         }
-        // RFC 6455: whoever closes the connection has done so for both directions.
+        // RFC 6455: closing the connection closes both directions.
         if to_client.is_ready() || (to_pod.is_ready() && (self.closing || self.to_client.is_idle())) {
             return Poll::Ready(Ok(()));
         }
@@ -109,7 +109,7 @@ impl Tunnel {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// A Close where none has passed, then the end of both sockets.
+    /// Sends a Close if none has been sent, then shuts down both sockets.
     async fn shut_down(&mut self) {
         if self.closing {
             if self.to_client.may_close() {
@@ -123,10 +123,10 @@ impl Tunnel {
     }
 }
 
-/// One way of a tunnel.
+/// One direction of a tunnel.
 #[derive(Default)]
 struct Direction {
-    /// What was read and not yet taken by the other side.
+    /// What was read but not yet accepted by the other side.
     pending: Vec<u8>,
     pending_from: usize,
     frames: FrameTracker,
@@ -136,7 +136,7 @@ struct Direction {
 }
 
 impl Direction {
-    /// Ready once the source has ended and all is written; or, when closing, between two frames.
+    /// Ready once the source has ended and everything is written; or, when closing, between two frames.
     fn poll<R, W>(
         &mut self,
         from: &mut R,
@@ -165,7 +165,7 @@ impl Direction {
         Poll::Pending
     }
 
-    /// Reads once and writes what came.
+    /// Reads once and writes the result.
     fn poll_chunk<R, W>(&mut self, from: &mut R, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin,
@@ -205,7 +205,7 @@ impl Direction {
             self.pending_from += written;
         }
         if self.pending_from > 0 {
-            // An idle WebSocket holds no memory.
+            // An idle WebSocket uses no buffer memory.
             (self.pending, self.pending_from) = (Vec::new(), 0);
         }
         Poll::Ready(Ok(()))

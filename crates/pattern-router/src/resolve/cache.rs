@@ -1,4 +1,4 @@
-//! The cache before a resolver: each id is looked up once at a time, whoever asks.
+//! The cache in front of a resolver: concurrent look-ups of an id are combined.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use moka::future::Cache;
 use super::{LookupError, PodRecord, SharedResolver, within};
 use crate::metrics::Metrics;
 
-/// Ids that are remembered; the least used go.
+/// How many ids are cached; the least recently used are evicted.
 const MAX_ENTRIES: u64 = 65_536;
-/// That an id does not exist is believed for so long.
+/// How long a negative answer is cached.
 const MISS_FOR: Duration = Duration::from_secs(1);
-/// A refused connect asks again, but not more often than this.
+/// A refused connect triggers a new look-up, but not more often than this.
 const REFRESH_AFTER: Duration = Duration::from_millis(200);
-/// While the resolver does not answer, what it said before is used for so long.
+/// How long the previous answer is used while the resolver does not answer.
 const STALE_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ struct CachedAnswer {
 pub struct Directory {
     resolver: SharedResolver,
     answers: Cache<String, CachedAnswer>,
-    /// The last good answers, for when the resolver is away.
+    /// The last positive answers, for when the resolver is unavailable.
     known: Cache<String, Arc<PodRecord>>,
     hold: Duration,
     timeout: Duration,
@@ -50,12 +50,12 @@ impl Directory {
         &self.resolver
     }
 
-    /// How long an answer may be kept by who asked.
+    /// How long a caller may keep an answer.
     pub fn hold(&self) -> Duration {
         if self.resolver.is_local() { self.hold.min(MISS_FOR) } else { self.hold }
     }
 
-    /// The pod of an id. With `refresh` an answer of a moment ago is not good enough: its address refused.
+    /// The pod of an id. With `refresh` a recent answer is not sufficient: its address refused a connect.
     pub async fn find(
         &self,
         id: &str,

@@ -6,7 +6,7 @@ use super::{LookupError, PodRecord};
 
 /// `{id}` in a name or URL.
 pub const ID_PLACEHOLDER: &str = "{id}";
-/// More addresses of one name are not tried.
+/// How many addresses of one name are tried at most.
 const MAX_ADDRESSES: usize = 8;
 
 /// Asks DNS for a name with the id in it.
@@ -16,12 +16,12 @@ pub struct DnsResolver {
 }
 
 impl DnsResolver {
-    /// `name` holds [`ID_PLACEHOLDER`] once.
+    /// `name` contains [`ID_PLACEHOLDER`] once.
     pub fn new(name: impl Into<String>) -> DnsResolver {
         DnsResolver { name: name.into() }
     }
 
-    /// The id is of the name grammar: it holds no dot that would lead elsewhere.
+    /// The id matches the name grammar: it contains no dot that would lead elsewhere.
     pub async fn look_up(&self, id: &str) -> Result<PodRecord, LookupError> {
         let name = self.name.replace(ID_PLACEHOLDER, id);
         let found = match tokio::net::lookup_host((name.as_str(), 0)).await {
@@ -37,8 +37,8 @@ impl DnsResolver {
     }
 }
 
-/// The standard library gives `getaddrinfo`'s error as text: `EAI_NONAME` and `EAI_NODATA` say that there is no such name,
-/// `EAI_AGAIN` that nobody could be asked.
+/// The standard library gives `getaddrinfo`'s error as text: `EAI_NONAME` and `EAI_NODATA` mean that there is no such
+/// name, `EAI_AGAIN` that no server answered.
 fn is_no_such_name(error: &std::io::Error) -> bool {
     let text = error.to_string();
     text.contains("not known") || text.contains("No address associated")

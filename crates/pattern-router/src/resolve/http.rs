@@ -1,4 +1,4 @@
-//! `http`: the application is asked, which knows its database: `GET …/{id}` answers
+//! `http`: the application is asked, which has a database: `GET …/{id}` returns
 //! `{"address": "10.1.2.3", "ports": [{"port": 3000, "public": false, "protocol": "http"}], "users": […], "roles": […]}`,
 //! or 404.
 
@@ -15,14 +15,14 @@ use super::{LookupError, PodPort, PodRecord};
 use crate::http_client::HttpClient;
 use crate::pool::UpstreamProtocol;
 
-/// Ports, users and roles of one pod; a longer list is refused.
+/// The maximum number of ports, users and roles of one pod.
 const MAX_LISTED: usize = 1024;
 
-/// Asks the application where a pod is.
+/// Asks the application for a pod's address.
 #[derive(Debug)]
 pub struct HttpResolver {
     client: HttpClient,
-    /// With [`ID_PLACEHOLDER`] in it.
+    /// Contains [`ID_PLACEHOLDER`].
     url: String,
     token_file: Option<PathBuf>,
     timeout: Duration,

@@ -1,5 +1,5 @@
-//! `kubernetes`: pods of one namespace by a selector, from a list and a watch that are kept up to date in the background. A
-//! request asks memory alone.
+//! `kubernetes`: pods of one namespace by a selector, from a list and a watch that are kept up to date in the
+//! background. A request reads only memory.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -12,12 +12,12 @@ use serde::Deserialize;
 use super::kubernetes_watch;
 use super::{LookupError, PodRecord, SharedResolver};
 
-/// Where a pod finds its own rights.
+/// Where a pod finds its own credentials.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// What the API server said last is used for so long while it is away; then the router is not ready.
+/// How long the API server's last answer is used while it is unavailable; then the router is not ready.
 const STALE_FOR: Duration = Duration::from_secs(600);
 
-/// The API server, and whom to ask it for.
+/// The API server, and the query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KubernetesApi {
     /// `https://10.0.0.1:443`.
@@ -26,11 +26,11 @@ pub struct KubernetesApi {
     pub ca_file: Option<PathBuf>,
     pub namespace: String,
     pub selector: String,
-    /// The label whose value is the id; none: the pod's name is.
+    /// The label whose value is the id; none: the pod's name is the id.
     pub id_label: Option<String>,
 }
 
-/// Why the API server cannot be asked.
+/// Why the API server cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KubernetesError {
     #[error("this is not a pod of Kubernetes: {0} is not set")]
@@ -40,7 +40,7 @@ pub enum KubernetesError {
 }
 
 impl KubernetesApi {
-    /// By the mounted service account.
+    /// From the mounted service account.
     pub fn from_service_account(
         namespace: Option<String>,
         selector: String,
@@ -71,7 +71,7 @@ impl KubernetesApi {
     }
 }
 
-/// What is known of a pod.
+/// What is known about a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchedPod {
     pub id: String,
@@ -86,13 +86,13 @@ struct Known {
     /// By the pod's name.
     pods: HashMap<String, WatchedPod>,
     by_id: HashMap<String, BTreeSet<String>>,
-    /// When the API server last said anything.
+    /// When the API server was last heard from.
     heard: Option<Instant>,
     synced: bool,
     trouble: Option<String>,
 }
 
-/// Pods by id, kept up to date by a task of its own.
+/// Pods by id, kept up to date by a separate task.
 #[derive(Debug)]
 pub struct KubernetesResolver {
     known: RwLock<Known>,
@@ -100,7 +100,7 @@ pub struct KubernetesResolver {
 }
 
 impl KubernetesResolver {
-    /// Begins to list and watch on the current runtime.
+    /// Starts to list and watch on the current runtime.
     pub fn start(api: KubernetesApi) -> Result<SharedResolver, KubernetesError> {
         let resolver = KubernetesResolver { known: RwLock::default(), task: parking_lot::Mutex::default() };
         let shared = std::sync::Arc::new(super::Resolver::Kubernetes(resolver));
@@ -120,12 +120,12 @@ impl KubernetesResolver {
         }
         let names = known.by_id.get(id).into_iter().flatten();
         let pods = names.filter_map(|name| known.pods.get(name));
-        // During a rollout two pods have one id: the new one, once it is ready.
+        // During a rollout two pods have the same id: the new one is used once it is ready.
         let best = pods.max_by_key(|pod| (!pod.terminating, pod.ready, pod.created.clone()));
         best.map(|pod| PodRecord::at(pod.address)).ok_or(LookupError::NotFound)
     }
 
-    /// Why it does not answer, or answers with what is old.
+    /// Why it does not answer, or answers with outdated data.
     pub fn not_ready(&self) -> Option<String> {
         let known = self.known.read();
         if known.synced && known.heard.is_some_and(|at| at.elapsed() < STALE_FOR) {
@@ -187,7 +187,7 @@ impl Known {
     }
 }
 
-/// What of a pod's object is read.
+/// The part of a pod's object that is read.
 #[derive(Debug, Deserialize)]
 pub struct PodObject {
     pub metadata: PodMetadata,

@@ -1,4 +1,5 @@
-//! The list and the watch of pods: <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>.
+//! The list and the watch of pods:
+//! <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -16,15 +17,15 @@ use super::Resolver;
 use super::kubernetes::{KubernetesApi, KubernetesError, KubernetesResolver, PodObject};
 use crate::http_client::{HttpClient, client_tls};
 
-/// Pods of one page of a list.
+/// The number of pods on one page of a list.
 const PAGE: usize = 500;
-/// A page that is larger is refused, in bytes.
+/// The maximum size of a page in bytes.
 const MAX_PAGE: usize = 64 * 1024 * 1024;
-/// One event of a watch that is larger ends it, in bytes.
+/// The maximum size of a watch event in bytes; a larger one ends the watch.
 const MAX_EVENT: usize = 4 * 1024 * 1024;
-/// The API server ends a watch after so many seconds.
+/// The API server ends a watch after this many seconds.
 const WATCH_SECONDS: u64 = 240;
-/// A watch without a byte for so long is dead; bookmarks come every minute.
+/// A watch without a byte for this long is dead; bookmarks come every minute.
 const SILENT_FOR: Duration = Duration::from_secs(WATCH_SECONDS + 30);
 const LIST_WITHIN: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -99,13 +100,13 @@ impl PodWatch {
         }
     }
 
-    /// Returns when it is time to list again.
+    /// Returns when the pods must be listed again.
     async fn list_and_watch(&self) -> Result<(), WatchError> {
         let mut version = tokio::time::timeout(LIST_WITHIN, self.list())
             .await
             .map_err(|_| WatchError::Http(format!("no list within {LIST_WITHIN:?}")))??;
         loop {
-            // A watch that ends in time is begun again where it ended.
+            // A watch that ends regularly continues where it ended.
             version = self.watch(version).await?;
         }
     }
@@ -144,7 +145,7 @@ impl PodWatch {
         }
     }
 
-    /// Applies events; the last resource version.
+    /// Applies events; returns the last resource version.
     async fn watch(&self, version: String) -> Result<String, WatchError> {
         let query = format!(
             "watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={}",

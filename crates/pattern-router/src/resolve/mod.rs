@@ -1,8 +1,8 @@
-//! Where a pod is: an id's address, and what its owner allows. Answers are cached for a short while; a refused connect
-//! asks again at once.
+//! Resolves a pod: an id's address, and what its owner allows. Answers are cached for a short while; a refused connect
+//! triggers a new look-up at once.
 //!
 //! ```text
-//! cache             the cache before a resolver: one look-up of an id at a time
+//! cache             the cache in front of a resolver: one look-up of an id at a time
 //! dns               a headless service's name for each pod
 //! http              the application is asked: `GET …/{id}`
 //! kubernetes        pods of one namespace by a selector, from memory
@@ -26,14 +26,14 @@ pub use kubernetes::{KubernetesApi, KubernetesError, KubernetesResolver};
 
 use crate::pool::UpstreamProtocol;
 
-/// A pod, as the resolver has it.
+/// A pod, as returned by the resolver.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PodRecord {
     /// In the order in which they are tried.
     pub addresses: Vec<IpAddr>,
-    /// The ports that may be reached, if the resolver says so: within those of the configuration.
+    /// The ports that may be reached, if the resolver lists them: restricted to those of the configuration.
     pub ports: Option<Vec<PodPort>>,
-    /// Who may pass, by name or role; empty lists leave that to the session's existence.
+    /// Who has access, by name or role; if both lists are empty, any session has.
     pub users: Vec<String>,
     pub roles: Vec<String>,
 }
@@ -42,9 +42,9 @@ pub struct PodRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PodPort {
     pub port: u16,
-    /// Reached without a session.
+    /// Accessible without a session.
     pub public: bool,
-    /// How it is spoken to, if the resolver knows.
+    /// Its protocol, if the resolver knows it.
     pub protocol: Option<UpstreamProtocol>,
 }
 
@@ -53,7 +53,7 @@ impl PodRecord {
         PodRecord { addresses: vec![address], ..PodRecord::default() }
     }
 
-    /// Whether the pod's owner lets this user in.
+    /// Whether the pod's owner gives this user access.
     pub fn allows(&self, user: &str, roles: &[String]) -> bool {
         (self.users.is_empty() && self.roles.is_empty())
             || self.users.iter().any(|one| one == user)
@@ -66,12 +66,12 @@ impl PodRecord {
 pub enum LookupError {
     #[error("there is no such pod")]
     NotFound,
-    /// The sentence is for logs: it may hold inner names.
+    /// The message is for logs: it may contain internal names.
     #[error("the look-up failed: {0}")]
     Unavailable(String),
 }
 
-/// Who knows where pods are.
+/// The source of pods' addresses.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Resolver {
@@ -93,7 +93,7 @@ impl Resolver {
         }
     }
 
-    /// Whether answers come from this process's memory: they need no cache.
+    /// Whether answers come from this process's memory, and need no cache.
     pub fn is_local(&self) -> bool {
         matches!(self, Resolver::List(_) | Resolver::Kubernetes(_))
     }
@@ -107,7 +107,7 @@ impl Resolver {
     }
 }
 
-/// A resolver that answers within the time, or not at all.
+/// A look-up with a time limit.
 pub(crate) async fn within(
     limit: Duration,
     what: impl Future<Output = Result<PodRecord, LookupError>>,
@@ -117,5 +117,5 @@ pub(crate) async fn within(
         .unwrap_or_else(|_| Err(LookupError::Unavailable(format!("no answer within {limit:?}"))))
 }
 
-/// A resolver and what it takes to use it.
+/// A resolver and its shared state.
 pub type SharedResolver = Arc<Resolver>;

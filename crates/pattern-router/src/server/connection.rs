@@ -24,15 +24,15 @@ use crate::pool::prepare;
 use crate::proxy::{ClientLink, ClockLimits, ConnectionClock, Worker, handle};
 use crate::router::RouterState;
 
-/// Streams of one HTTP/2 connection at a time.
+/// The maximum number of concurrent streams on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
-/// Streams that a client resets before they are answered, before its connection is closed (CVE-2023-44487).
+/// How many streams a client may reset before they are answered until its connection is closed (CVE-2023-44487).
 const MAX_RESET_STREAMS: usize = 64;
-/// What an HTTP/1.1 client gets that one connection is too many of.
+/// The response to an HTTP/1.1 client with too many connections.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\
     retry-after: 1\r\nx-router-error: full\r\n\r\n";
 
-/// Serves a connection that was accepted.
+/// Serves an accepted connection.
 pub async fn serve(mut socket: TcpStream, peer: SocketAddr, worker: Arc<Worker>) {
     let router = Arc::clone(&worker.router);
     let state = router.state();
@@ -64,7 +64,7 @@ pub async fn serve(mut socket: TcpStream, peer: SocketAddr, worker: Arc<Worker>)
     drop(place);
 }
 
-/// Trusted proxies bring many clients: they are not held to one client's bound.
+/// Trusted proxies multiplex many clients: the limit of one client does not apply to them.
 fn enter_client(
     place: &mut ConnectionPlace,
     client: IpAddr,
@@ -105,7 +105,7 @@ impl OpenError {
     }
 }
 
-/// The PROXY header of a trusted proxy, and TLS.
+/// Reads the PROXY header of a trusted proxy, and establishes TLS.
 async fn open(
     mut socket: TcpStream,
     peer: IpAddr,
@@ -171,7 +171,7 @@ fn builder(state: &RouterState) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// A connection beside its clock and the drain: both are asked only when it has nothing to do.
+/// A connection with its clock and the drain, which are polled only when it is idle.
 struct Watched<'a, C> {
     connection: Pin<&'a mut C>,
     link: Arc<ClientLink>,
@@ -181,7 +181,7 @@ struct Watched<'a, C> {
     draining: bool,
 }
 
-/// What can be told to finish its requests and then to end.
+/// A connection that can finish its requests and then end.
 trait Drainable: Future {
     fn begin_drain(self: Pin<&mut Self>);
 }
@@ -211,7 +211,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        // Once it is registered, the flag says the same and costs less.
+        // Once it is registered, the flag is equivalent and cheaper.
         if !this.draining && (!this.registered || this.link.worker.router.is_draining()) {
             this.registered = true;
             if this.drain.as_mut().poll(cx).is_ready() {

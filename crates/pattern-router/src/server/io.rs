@@ -1,4 +1,4 @@
-//! A client's socket, plain or TLS, that tells the connection's clock what moves and the metrics how much.
+//! A client's socket, plain or TLS, that reports activity to the connection's clock and byte counts to the metrics.
 
 use std::io;
 use std::pin::Pin;
@@ -24,13 +24,13 @@ pub enum ClientSocket {
 pub struct ClientIo {
     socket: ClientSocket,
     link: Arc<ClientLink>,
-    /// Read before hyper had the socket: what came after a PROXY header.
+    /// Read before hyper took over the socket: the bytes after a PROXY header.
     early: Bytes,
     received: u64,
     sent: u64,
 }
 
-/// Counted together once so many bytes have moved.
+/// Bytes are counted in steps of this size.
 const COUNT_EVERY: u64 = 64 * 1024;
 
 impl ClientIo {

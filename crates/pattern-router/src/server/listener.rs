@@ -1,4 +1,4 @@
-//! Workers: a thread with a runtime of its own for each core, all listening on one port; the kernel spreads connections.
+//! Workers: a thread with its own runtime for each core, all listening on one port; the kernel distributes connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,11 +12,11 @@ use super::connection;
 use crate::proxy::Worker;
 use crate::router::Router;
 
-/// Connections that wait to be accepted.
+/// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// After a failed accept (no file descriptors left), before the next.
+/// The pause after a failed accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Between two sweeps of idle connections to pods.
+/// The interval for closing idle connections to pods.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a port could not be listened on.
@@ -43,7 +43,7 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, ListenError> {
     Ok(socket.into())
 }
 
-/// Accepts and serves connections until the drain begins, then waits for those that are open until `drain` is over.
+/// Accepts and serves connections until the drain begins, then waits for open ones until `drain` is over.
 pub async fn run_worker(listener: std::net::TcpListener, router: Arc<Router>, drain: Duration) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,

@@ -1,7 +1,7 @@
 //! Clients' connections: workers that accept them, their protocol, their limits and their end.
 //!
 //! ```text
-//! listener        workers: a thread with a runtime of its own for each core, all listening on one port
+//! listener        workers: a thread with its own runtime for each core, all listening on one port
 //! connection      one client's connection, from its first byte to its last
 //! io              its socket, plain or TLS, counted and timed
 //! proxy_protocol  the PROXY protocol of a trusted load balancer, versions 1 and 2

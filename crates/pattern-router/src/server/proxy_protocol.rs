@@ -1,4 +1,4 @@
-//! PROXY protocol, versions 1 and 2 (`HAProxy`'s proxy-protocol.txt): a trusted load balancer says who the client is.
+//! PROXY protocol, versions 1 and 2 (`HAProxy`'s proxy-protocol.txt): a trusted load balancer states who the client is.
 
 use std::net::IpAddr;
 
@@ -6,10 +6,10 @@ use ppp::{HeaderResult, PartialResult as _};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
-/// A version 1 header has 107 bytes at most; one of version 2 its TLVs.
+/// A version 1 header has at most 107 bytes; one of version 2 also has its TLVs.
 const MAX_HEADER: usize = 4096;
 
-/// Why a connection of a trusted proxy is not served.
+/// Why a connection from a trusted proxy is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyHeaderError {
     #[error("the connection does not begin with one")]
@@ -20,12 +20,12 @@ pub enum ProxyHeaderError {
     Io(#[from] std::io::Error),
 }
 
-/// The client's address; none for the proxy's own checks (LOCAL) and for what is no TCP. Reads the header and no byte more.
+/// The client's address; none for the proxy's own checks (LOCAL) and for anything but TCP. Reads exactly the header.
 pub async fn read(socket: &mut TcpStream) -> Result<Option<IpAddr>, ProxyHeaderError> {
     let mut seen = vec![0; MAX_HEADER];
     let mut length = 0;
     loop {
-        // Peeked first, so that what follows the header stays in the socket.
+        // Peeked first, so that what follows the header remains in the socket.
         let peeked = socket.peek(&mut seen).await?;
         if peeked == 0 {
             return Err(ProxyHeaderError::Missing);
@@ -41,7 +41,7 @@ pub async fn read(socket: &mut TcpStream) -> Result<Option<IpAddr>, ProxyHeaderE
             return Err(ProxyHeaderError::TooLong);
         }
         if peeked == length {
-            // Nothing new: peek returns at once while bytes wait.
+            // Nothing new: peek returns at once while bytes are available.
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         length = peeked;

@@ -1,4 +1,4 @@
-//! TLS towards clients: several certificates by SNI, read again when their files change.
+//! TLS for clients: several certificates by SNI, reloaded when their files change.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,10 +25,10 @@ pub enum CertificateError {
     Tls(#[from] rustls::Error),
 }
 
-/// Certificates by the names that they are for.
+/// Certificates by the names that they are valid for.
 pub struct CertificateStore {
     exact: HashMap<String, Arc<CertifiedKey>>,
-    /// By what follows `*.`.
+    /// By the part after `*.`.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
     /// For clients without SNI.
     first: Arc<CertifiedKey>,
@@ -42,7 +42,7 @@ impl fmt::Debug for CertificateStore {
 }
 
 impl CertificateStore {
-    /// The certificate for a name: an exact one, else a wildcard's, whose star is one label.
+    /// The certificate for a name: an exact one, else a wildcard, whose star matches one label.
     pub fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
         let name = name.to_ascii_lowercase();
         let above = || name.split_once('.').and_then(|(_, above)| self.wildcard.get(above));
@@ -51,7 +51,7 @@ impl CertificateStore {
 }
 
 impl ResolvesServerCert for CertificateStore {
-    /// None ends the handshake with `unrecognized_name`: another's name is not answered with our certificate.
+    /// None ends the handshake with `unrecognized_name`: our certificate is not sent for another name.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         match hello.server_name() {
             Some(name) => self.find(name).cloned(),
@@ -60,7 +60,7 @@ impl ResolvesServerCert for CertificateStore {
     }
 }
 
-/// A certificate that was read.
+/// A certificate as read.
 #[derive(Debug)]
 struct LoadedCertificate {
     key: Arc<CertifiedKey>,
@@ -69,7 +69,7 @@ struct LoadedCertificate {
     expires: i64,
 }
 
-/// TLS for clients, and what `check` tells about it.
+/// TLS for clients, and what `check` reports about it.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
     pub config: Arc<ServerConfig>,
@@ -79,7 +79,7 @@ pub struct ClientTls {
     pub expires: i64,
 }
 
-/// Reads all certificates; the first is for clients that name none. None: no TLS.
+/// Reads all certificates; the first is for clients without SNI. None: no TLS.
 pub fn load_client_tls(files: &[CertificateFiles]) -> Result<Option<ClientTls>, CertificateError> {
     let loaded = files.iter().map(load_pair).collect::<Result<Vec<_>, _>>()?;
     let Some(first) = loaded.first() else { return Ok(None) };

@@ -1,9 +1,10 @@
-//! Which `Host` a request may have. A web page in an operator's browser can let its own name resolve to this process's
-//! address (DNS rebinding) and would read what the process serves, as if it were the page's own server; its requests
-//! carry the page's name, which is refused here.
+//! Which `Host` a request may have. A web page in an operator's browser can make its own name resolve to this process's
+//! address (DNS rebinding) and could then read what the process serves, as if it were the page's own server; its
+//! requests contain the page's name, which is rejected here.
 //!
-//! Accepted without configuration is what nobody can register in the public DNS: addresses, names without a dot,
-//! `localhost` and names below it, Kubernetes' `….svc` and `….cluster.local`, `….internal`, and this machine's name.
+//! Accepted without configuration are names that cannot be registered in the public DNS: addresses, names without a
+//! dot, `localhost` and names below it, Kubernetes's `….svc` and `….cluster.local`, `….internal`, and this machine's
+//! name.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
-/// Domains below which nobody can register a name: RFC 6761 (localhost), ICANN's private-use domain (internal), and
-/// Kubernetes' service domains.
+/// Domains below which no name can be registered: RFC 6761 (localhost), ICANN's private-use domain (internal), and
+/// Kubernetes's service domains.
 const PRIVATE_DOMAINS: &[&str] = &[".localhost", ".internal", ".svc", ".cluster.local"];
 
-/// The names that requests may use beside those that are safe in any case.
+/// The names that requests may use besides those that are always safe.
 #[derive(Clone, Debug)]
 pub struct AllowedHosts {
     /// The configuration's key that adds names.
@@ -53,7 +54,7 @@ impl AllowedHosts {
     }
 
     fn admits_request(&self, request: &Request) -> bool {
-        // A browser always sends a Host; who sends none is not a browser.
+        // A browser always sends a Host; a client without one is not a browser.
         let mut headers = request.headers().get_all(header::HOST).iter();
         let headers_are_right = headers.all(|host| host.to_str().is_ok_and(|host| self.admits(host)));
         let authority = request.uri().authority();
@@ -61,7 +62,7 @@ impl AllowedHosts {
     }
 }
 
-/// Puts the check before each route, and answers 421 (RFC 9110, section 15.5.20) to other hosts.
+/// Adds the check to each route, and answers 421 (RFC 9110, section 15.5.20) to other hosts.
 pub fn check(router: Router, allowed: AllowedHosts) -> Router {
     router.layer(from_fn_with_state(allowed, check_host))
 }

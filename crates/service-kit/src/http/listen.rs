@@ -1,4 +1,4 @@
-//! Binding a socket, with an error that says which key of the configuration to change.
+//! Binds a socket, with an error that names the configuration key to change.
 
 use std::io;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-/// A host's name may have to be looked up.
+/// A host's name may have to be resolved.
 const BIND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// `api.port 8080: cannot listen on 0.0.0.0:8080: address already in use`.
@@ -18,11 +18,11 @@ pub struct BindError {
     pub port: u16,
     /// Host and port, an IPv6 address in brackets.
     pub address: String,
-    /// The system's, in words.
+    /// The system's reason, in words.
     pub reason: String,
 }
 
-/// Binds and listens; port 0 lets the system choose. `key` is the key in the configuration that holds the port.
+/// Binds and listens; port 0 lets the system choose. `key` is the configuration key of the port.
 ///
 /// # Errors
 /// Names the key, the address and the system's reason.
@@ -39,7 +39,7 @@ pub async fn bind(key: &str, host: &str, port: u16) -> Result<TcpListener, BindE
     })
 }
 
-/// Without the brackets that some write around an IPv6 address.
+/// Removes the brackets that may surround an IPv6 address.
 fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }

@@ -1,13 +1,13 @@
-//! Serving HTTP for operators: health checks, metrics, a status page. Small and bounded: no client can hold up another
-//! one or the process. It is not a web server for the public.
+//! HTTP for operators: health checks, metrics, a status page. Small and bounded: no client can block another one or the
+//! process. It is not a web server for the public.
 //!
 //! - [`bind`], [`BindError`] (`listen`): a listening socket, or an error that names the configuration's key.
-//! - [`serve`]: a router behind that socket, until a token says stop: deadlines and bounds for each connection
-//!   (`socket`: what the kernel may hold for a client).
+//! - [`serve`]: a router behind that socket, until a token is cancelled: deadlines and limits for each connection
+//!   (`socket`: how much the kernel may buffer for a client).
 //! - [`probes`]: `/health`, `/ready` and `/metrics`.
-//! - [`token`]: a bearer token (RFC 6750), and who may try how often.
+//! - [`token`]: a bearer token (RFC 6750), with a limit on guesses.
 //! - [`host`]: which `Host` a request may have, against DNS rebinding.
-//! - [`responses`]: headers that each response has, 404 and 405.
+//! - [`responses`]: headers of every response, 404 and 405.
 //!
 //! ```no_run
 //! # async fn run(health: std::sync::Arc<service_kit::health::Health>, stop: tokio_util::sync::CancellationToken)

@@ -13,7 +13,7 @@ use crate::health::ReportHealth;
 use crate::metrics::{CONTENT_TYPE, EncodeMetrics};
 
 /// `/health`: 200 while each loop is alive, else 503; with the silence of each loop. `/ready`: 200 while the process
-/// takes work, else 503; with each reason.
+/// accepts work, else 503; with each reason.
 pub fn health_routes<S: Clone + Send + Sync + 'static>(health: Arc<dyn ReportHealth>) -> Router<S> {
     let ready = Arc::clone(&health);
     Router::new()
@@ -21,7 +21,7 @@ pub fn health_routes<S: Clone + Send + Sync + 'static>(health: Arc<dyn ReportHea
         .route("/ready", get(move || async move { show_ready(&*ready) }))
 }
 
-/// `/metrics`, in Prometheus' text format.
+/// `/metrics`, in Prometheus's text format.
 pub fn metrics_route<S: Clone + Send + Sync + 'static>(metrics: Arc<dyn EncodeMetrics>) -> Router<S> {
     let show = move || async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.encode()) };
     Router::new().route("/metrics", get(show))

@@ -1,4 +1,4 @@
-//! What each response has: headers that keep it out of caches, frames and guesses; 404 and 405 in words.
+//! What all responses have in common: headers against caching, framing and sniffing; 404 and 405 with a text.
 
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -7,8 +7,8 @@ use axum::response::Response;
 
 const READ_ONLY: &str = "method not allowed\n";
 
-/// Adds 404 with this text, 405, and headers against caching, sniffing, framing and foreign content; a handler may set
-/// a `Content-Security-Policy` of its own.
+/// Adds 404 with this text, 405, and headers against caching, sniffing, framing and external content; a handler may set
+/// its own `Content-Security-Policy`.
 pub fn finish<S: Clone + Send + Sync + 'static>(router: Router<S>, not_found: &'static str) -> Router<S> {
     router
         .fallback(move || async move { (StatusCode::NOT_FOUND, not_found) })

@@ -1,5 +1,5 @@
-//! Serving a listener so that no client can hold it up: a deadline for each request's head, a bound on
-//! connections, and an end to each. (`axum::serve` has none of these.)
+//! Serves a listener so that no client can block it: a deadline for each request's head, a limit on connections, and a
+//! maximum lifetime for each. (`axum::serve` has none of these.)
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -23,30 +23,30 @@ use tokio_util::sync::CancellationToken;
 
 use super::socket;
 
-/// The time that a client has to send a request's head, of the first request and of each further one.
+/// How long a client may take to send a request's head, for the first request and each further one.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// No connection lasts longer, even if its client is still reading a response.
+/// The maximum lifetime of a connection, even if its client is still reading a response.
 pub const CONNECTION_LIFE: Duration = Duration::from_secs(300);
-/// Connections of a listener; one more closes the oldest, so that a probe is always answered.
+/// The maximum number of connections; a further one closes the oldest, so that a probe is always answered.
 pub const MAX_CONNECTIONS: usize = 128;
 /// How long a response may continue after shutdown.
 pub const GRACE: Duration = Duration::from_secs(2);
 
-/// An endless response (Server-Sent Events) has to end this long after its connection was accepted, so that its client
+/// An endless response (Server-Sent Events) must end this long after its connection was accepted, so that its client
 /// sees a complete response instead of a reset at [`CONNECTION_LIFE`].
 pub const STREAM_LIFE: Duration = Duration::from_secs(240);
 
-/// An extension of each request: when endless responses on its connection have to end.
+/// An extension of each request: when endless responses on its connection must end.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamDeadline(pub Instant);
 
 /// The head of a request, and the buffered part of its response, in bytes.
 const MAX_BUFFER: usize = 16 * 1_024;
-/// After an error that the next accept would meet as well (no file descriptors left).
+/// The pause after an error that the next accept would get as well (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves until `shutdown`, then closes its connections, within twice [`GRACE`] at most. Each request carries its
-/// client's address ([`ConnectInfo`]) and its [`StreamDeadline`] as extensions.
+/// Serves until `shutdown`, then closes its connections, within twice [`GRACE`] at most. Each request has its client's
+/// address ([`ConnectInfo`]) and its [`StreamDeadline`] as extensions.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
     let mut connections = OpenConnections::default();
     loop {
@@ -96,7 +96,7 @@ impl OpenConnections {
         self.order.push_back(self.tasks.spawn(connection));
     }
 
-    /// Waits for responses under way; connections that are left after that are dropped.
+    /// Waits for responses in progress; remaining connections are then dropped.
     async fn close(mut self) {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = timeout(GRACE * 2, all).await;
@@ -120,7 +120,7 @@ async fn serve_connection(
     });
     let connection = http.serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
-    // Its errors are the client's: a head too late or too long, a reset.
+    // Its errors are the client's: a late or oversized head, a reset.
     tokio::select! {
         _ = connection.as_mut() => return,
         () = shutdown.cancelled() => {}

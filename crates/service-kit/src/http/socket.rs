@@ -1,4 +1,4 @@
-//! What the kernel may hold for a client, and for how long.
+//! How much the kernel may buffer for a client, and for how long.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ pub const CLIENT_STALL: Duration = Duration::from_secs(10);
 /// which a stream of small events takes minutes to fill.
 const SEND_BUFFER: usize = 64 * 1_024;
 
-/// Limits how much waits for a client that does not read, and how long: see [`CLIENT_STALL`].
+/// Limits how much is buffered for a client that does not read, and how long: see [`CLIENT_STALL`].
 pub(super) fn limit_buffers(socket: impl AsFd) -> io::Result<()> {
     let socket = socket.as_fd();
     sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER)?;

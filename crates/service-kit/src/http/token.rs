@@ -1,4 +1,4 @@
-//! A bearer token (RFC 6750): compared in constant time, and guessed slowly.
+//! A bearer token (RFC 6750): compared in constant time, with a limit on guesses.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,23 +16,23 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// The scheme of RFC 6750; its case does not matter.
+/// The scheme of RFC 6750, which is case-insensitive.
 const SCHEME: &str = "Bearer";
-/// Wrong tokens that an address may send in a row before it has to wait.
+/// How many wrong tokens in a row an address may send before it must wait.
 const WRONG_TOKENS: u32 = 10;
-/// The time after which an address may send one wrong token more.
+/// The interval at which an address may then send another wrong token.
 const WRONG_TOKEN_EVERY: Duration = Duration::from_secs(1);
-/// Wrong tokens that are remembered of an address: a client that repeats one (an old token after a rotation) does not
-/// guess, and costs its address nothing.
+/// How many wrong tokens of an address are remembered: a client that repeats one (an old token after a rotation) is not
+/// guessing, and is not counted.
 const REPEATED_TOKENS: usize = 4;
-/// Addresses whose wrong tokens are counted one by one; further ones share one count.
+/// How many addresses have their wrong tokens counted separately; further ones share one count.
 const MAX_ADDRESSES: usize = 1_024;
 
 /// A bearer token.
 #[derive(Clone)]
 pub struct BearerToken {
     secret: SecretString,
-    /// SHA-256: both sides of a comparison have one length, whatever was sent.
+    /// SHA-256: both sides of a comparison have the same length, whatever was sent.
     digest: TokenDigest,
 }
 
@@ -41,7 +41,7 @@ type TokenDigest = [u8; 32];
 
 impl BearerToken {
     /// # Errors
-    /// It is empty, or has a character that RFC 6750 does not allow in a token; the error does not show it.
+    /// If it is empty, or has a character that RFC 6750 does not allow in a token; the error does not show it.
     pub fn new(secret: SecretString) -> Result<BearerToken, &'static str> {
         let is_of_tokens = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
         let bare = secret.expose_secret().trim_end_matches('=');
@@ -69,11 +69,11 @@ impl BearerToken {
         self.secret.expose_secret().len()
     }
 
-    /// The `Authorization` of a client that has the token.
+    /// The `Authorization` field of a client that has the token.
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
         let value = format!("{SCHEME} {}", self.secret.expose_secret());
-        // A token's characters are a header's, too.
+        // A token's characters are valid in a header, too.
         let mut value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(SCHEME));
         value.set_sensitive(true);
         value
@@ -94,10 +94,10 @@ impl fmt::Debug for BearerToken {
     }
 }
 
-/// Admits requests that carry the token which is valid at the time. An address that has sent ten different wrong ones has to wait
-/// a second for each further try, with the right token as well: else who guesses would see at once which one is right.
+/// Admits requests with the currently valid token. An address that has sent ten different wrong ones must wait a second
+/// for each further try, even with the right token: otherwise a guesser would notice at once which one is right.
 pub struct TokenGuard {
-    /// The configuration's key that sets the token, for messages.
+    /// The configuration key that sets the token, for messages.
     key: &'static str,
     challenge: HeaderValue,
     token: Box<dyn Fn() -> Option<Arc<BearerToken>> + Send + Sync>,
@@ -115,13 +115,13 @@ impl fmt::Debug for TokenGuard {
 pub enum TokenRejection {
     Missing,
     Wrong,
-    /// Too many wrong tokens came from the client's address; the next one is read after this time.
+    /// Too many wrong tokens came from the client's address; the next one is accepted after this time.
     Throttled(Duration),
 }
 
 impl TokenGuard {
-    /// `realm` names the process in its challenge, `key` the configuration's key; `token` is asked at each request:
-    /// None admits everybody.
+    /// `realm` names the process in its challenge, `key` the configuration key; `token` is called for each request:
+    /// None admits everyone.
     pub fn new(
         realm: &'static str,
         key: &'static str,
@@ -140,7 +140,7 @@ impl TokenGuard {
     /// Whether a request with this `Authorization` from this address is admitted.
     ///
     /// # Errors
-    /// Why it is not.
+    /// Why it is not admitted.
     pub fn check(
         &self,
         authorization: Option<&[u8]>,
@@ -161,7 +161,7 @@ impl TokenGuard {
         Err(TokenRejection::Wrong)
     }
 
-    /// The response to a request that is not admitted. It does not show what was sent.
+    /// The response to a rejected request. It does not show what was sent.
     pub fn reject(&self, rejection: TokenRejection) -> Response {
         let key = self.key;
         let (status, name, value, error) = match rejection {
@@ -199,13 +199,13 @@ pub async fn require_token(State(guard): State<Arc<TokenGuard>>, request: Reques
     }
 }
 
-/// How many different wrong tokens came from where.
+/// Counts the different wrong tokens by address.
 #[derive(Debug, Default)]
 struct WrongTokens {
     clients: HashMap<IpAddr, WrongClient>,
 }
 
-/// One address's.
+/// The count of one address.
 #[derive(Debug)]
 struct WrongClient {
     /// When its last wrong token is forgotten.
@@ -215,7 +215,7 @@ struct WrongClient {
 }
 
 impl WrongTokens {
-    /// How long this address has to wait; None if it may try.
+    /// How long this address must wait; None if it may try.
     fn wait(&self, client: IpAddr, now: Instant) -> Option<Duration> {
         let client = self.clients.get(&self.slot(client))?;
         let allowed = WRONG_TOKEN_EVERY * (WRONG_TOKENS - 1);
@@ -239,8 +239,8 @@ impl WrongTokens {
         client.forgotten_at = client.forgotten_at.max(now) + WRONG_TOKEN_EVERY;
     }
 
-    /// What a client is counted as: its address, its /64 with IPv6 (which one client has whole), or the slot that all
-    /// share who come after [`MAX_ADDRESSES`].
+    /// The key that a client is counted under: its address, its /64 with IPv6 (which one client has entirely), or the
+    /// slot that all further addresses beyond [`MAX_ADDRESSES`] share.
     fn slot(&self, client: IpAddr) -> IpAddr {
         let slot = match client.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),

@@ -1,4 +1,4 @@
-//! The way of log lines to stderr: a bounded buffer, and a thread that writes.
+//! Writes log lines to stderr: a bounded buffer, and a thread that writes.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,18 +10,18 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::Format;
 
-/// Lines waiting for stderr at most. A stderr that nobody reads costs lines, and never a transfer's time.
+/// The maximum number of lines waiting for stderr. If stderr is not read, lines are lost, but no transfer is delayed.
 const QUEUED_LINES: usize = 4_096;
-/// Lines of the batched target wait so long at most for others to be written with them: to wake the thread costs
-/// more than the line. Everything else is written at once, with what waits.
+/// How long lines of the batched target may wait to be written together with others: waking the thread costs more than
+/// the line. Everything else is written at once, together with the waiting lines.
 const GATHER: Duration = Duration::from_millis(50);
-/// So many do not wait.
+/// With this many lines waiting, they are written at once.
 const MANY_LINES: usize = QUEUED_LINES / 4;
 
-/// How long the end waits for what is queued.
+/// How long the queue may take to drain at the end.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Writes what is still queued when it is dropped, for at most a second.
+/// On drop, writes what is still queued, for at most a second.
 #[derive(Debug)]
 pub struct Guard {
     queue: Arc<Queue>,
@@ -37,25 +37,25 @@ impl Drop for Guard {
     }
 }
 
-/// What waits for the thread that writes.
+/// The lines waiting for the thread that writes.
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
-    /// For the thread that writes.
+    /// Wakes the thread that writes.
     arrived: Condvar,
-    /// For who waits until all is written.
+    /// Wakes a caller that waits until everything is written.
     written: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// Those in the writer's hands included.
+    /// Includes those being written.
     lines: usize,
     lost: u64,
     /// The thread sleeps until a line arrives.
     is_idle: bool,
-    /// What waits is not to wait any more.
+    /// The waiting lines must be written now.
     is_urgent: bool,
 }
 
@@ -79,7 +79,7 @@ impl Queue {
         }
     }
 
-    /// Puts what waits into `bytes`; returns the number of lines, and of those that were lost.
+    /// Moves the waiting lines into `bytes`; returns their number, and the number of lost lines.
     fn take(&self, bytes: &mut Vec<u8>) -> (usize, u64) {
         bytes.clear();
         let mut waiting = self.waiting();
@@ -104,7 +104,7 @@ impl Queue {
     }
 }
 
-/// The way to the thread that writes.
+/// The sending side of the thread that writes.
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
     queue: Arc<Queue>,
@@ -130,7 +130,7 @@ impl Lines {
     }
 }
 
-/// As long as the process runs. An output that fails is no reason to stop: it may come back.
+/// Runs as long as the process. A failing output is not a reason to stop: it may recover.
 fn write_all(mut out: impl Write, queue: &Queue, format: Format) {
     let mut bytes = Vec::new();
     loop {
@@ -169,7 +169,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// One line, queued when it is whole.
+/// One line, queued when it is complete.
 pub(super) struct Line {
     bytes: Vec<u8>,
     may_wait: bool,
@@ -202,7 +202,7 @@ mod tests {
     use super::super::tests::Captured;
     use super::*;
 
-    /// An output that takes nothing until it is told to go on.
+    /// An output that blocks until it is released.
     struct Stuck {
         go_on: Receiver<()>,
         out: Captured,
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    /// Tells each of its writes.
+    /// Reports each write to a channel.
     struct Told(std::sync::mpsc::Sender<String>);
 
     impl Write for Told {

@@ -1,6 +1,6 @@
-//! Log lines on stderr, JSON or human-readable (`lines`: through a bounded buffer, on a thread of their own). No password can
-//! get into them through a library: records of the `log` crate are not bridged into `tracing`, and the crates that a
-//! process names as [`Policy::sealed`] are never logged, whatever the filter says.
+//! Log lines on stderr, JSON or human-readable (`lines`: through a bounded buffer, on a separate thread). No password
+//! can get into them through a library: records of the `log` crate are not bridged into `tracing`, and the crates
+//! listed in [`Policy::sealed`] are never logged, whatever the filter says.
 
 mod lines;
 
@@ -19,18 +19,18 @@ use lines::Lines;
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// One object a line, its fields at the top level.
+    /// One object per line, its fields at the top level.
     Json,
-    /// Lines to read, in colours on a terminal.
+    /// Human-readable lines, in colour on a terminal.
     Human,
 }
 
-/// What a process adds to the rules of its log.
+/// A process's additions to the logging rules.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Policy {
-    /// Crates whose lines are never written, whatever the filter says: their lines hold secrets.
+    /// Crates whose lines are never written, whatever the filter says: they contain secrets.
     pub sealed: &'static [&'static str],
-    /// A target that writes so many lines that they may wait up to 50 ms to be written together.
+    /// A target with so many lines that they may wait up to 50 ms to be written together.
     pub batched: Option<&'static str>,
 }
 
@@ -39,10 +39,10 @@ pub struct Policy {
 pub struct Filter(String);
 
 impl Filter {
-    /// What `RUST_LOG` says, else `info`.
+    /// The value of `RUST_LOG`, else `info`.
     ///
     /// # Errors
-    /// `RUST_LOG` is no filter.
+    /// If `RUST_LOG` is not a valid filter.
     pub fn from_environment() -> Result<Filter, InvalidFilter> {
         match std::env::var("RUST_LOG") {
             Ok(text) if !text.trim().is_empty() => text.parse(),
@@ -51,7 +51,7 @@ impl Filter {
     }
 }
 
-/// A text that is no [`Filter`].
+/// A text that is not a valid [`Filter`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "invalid log filter: {0}; expected error, warn, info, debug, trace, or levels by module (info,hyper=debug)"
@@ -72,7 +72,7 @@ impl FromStr for Filter {
     }
 }
 
-/// Why logging could not begin.
+/// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     #[error("no thread for the log: {0}")]
@@ -81,8 +81,8 @@ pub enum InitError {
     Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
 }
 
-/// Begins logging to stderr; `format` is [`Format::Human`] on a terminal and JSON elsewhere where nobody says.
-/// What is still queued is written when the guard is dropped.
+/// Starts logging to stderr; by default `format` is [`Format::Human`] on a terminal and JSON elsewhere. Queued lines
+/// are written when the guard is dropped.
 ///
 /// # Errors
 /// See [`InitError`].
@@ -97,8 +97,8 @@ pub fn init(format: Option<Format>, filter: &Filter, policy: Policy) -> Result<G
     Ok(guard)
 }
 
-/// Whether lines of this target may be written. `log` is the target of records that another subscriber's bridge
-/// hands over.
+/// Whether lines of this target may be written. `log` is the target of records that another subscriber's bridge passes
+/// on.
 fn is_open(metadata: &Metadata<'_>, sealed: &[&str]) -> bool {
     let crate_name = metadata.target().split("::").next().unwrap_or_default();
     crate_name != "log" && !sealed.contains(&crate_name)
@@ -114,7 +114,7 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // A failed write must not end in `eprintln!`, which panics where stderr is closed.
+    // A failed write must not end in `eprintln!`, which panics if stderr is closed.
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
         Format::Json => Box::new(layer.json().flatten_event(true).with_span_list(false)),
@@ -136,7 +136,7 @@ mod tests {
 
     const POLICY: Policy = Policy { sealed: &["suppaftp"], batched: None };
 
-    /// An output that is kept.
+    /// An output that stores its lines.
     #[derive(Clone, Default)]
     pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -212,7 +212,7 @@ mod tests {
         }
     }
 
-    /// An output whose other end is gone.
+    /// An output whose reader is gone.
     struct Closed;
 
     impl Write for Closed {
