@@ -16,7 +16,7 @@ demo: build-deps ## Watch files move: broker and FTP server in one process, noth
 test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both the first time
 	@scripts/test.sh
 
-operator-test: deps ## The tunnels' operator on a real kube-apiserver and etcd; builds the former from Go's proxy the first time (some minutes)
+operator-test: deps ## The tunnels' operator on a real kube-apiserver and etcd; builds the former from the Go proxy the first time (12 minutes of CPU)
 	@scripts/install-deps.sh operator
 	@cargo test --locked -p frp-tunnels --features operator --lib -- operator
 	@cargo test --locked -p frp-tunnels --features operator --test operator -- --include-ignored --test-threads=1 $(ARGS)

@@ -67,6 +67,7 @@ const HELP: &str = "make bench ARGS=\"…\": the pooler beside a worker in Pytho
 
 /// What was asked for.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 struct Wanted {
     rounds: usize,
     quick: bool,

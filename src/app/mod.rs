@@ -218,8 +218,7 @@ impl App {
         let feeds = shared.start_feeds(&current, &pool, &tasks);
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
-        let deferred_tasks = DeferredTaskWaker::default();
-        report_tunnel_outages(&tunnels, dispatcher.clone(), deferred_tasks.clone());
+        let deferred_tasks = report_tunnel_outages(&tunnels, dispatcher.clone());
 
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone())?;
         shared.start_watchdogs(&group)?;
@@ -388,14 +387,17 @@ impl StopSummary {
     }
 }
 
-/// Reports a tunnel's outages to the queues of its connections; when it is connected again, tasks that were deferred meanwhile
-/// are read at once.
-fn report_tunnel_outages(tunnels: &PodTunnels, dispatcher: Dispatcher, deferred: DeferredTaskWaker) {
+/// Reports a tunnel's outages to the queues of its connections. When it is connected again, tasks that were deferred meanwhile are
+/// requested by the waker that is returned.
+fn report_tunnel_outages(tunnels: &PodTunnels, dispatcher: Dispatcher) -> DeferredTaskWaker {
+    let waker = DeferredTaskWaker::default();
+    let deferred = waker.clone();
     tunnels.attach(move |connection, outage| match outage {
         Some(failure) => dispatcher.route_lost(connection, failure),
         None if dispatcher.route_restored(connection) => deferred.wake(Timestamp::now()),
         None => {}
     });
+    waker
 }
 
 fn log_addresses(api: SocketAddr, metrics: SocketAddr) {

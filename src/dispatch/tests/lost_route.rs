@@ -1,6 +1,7 @@
 //! The route to a server that is lost and found again.
 
 use super::*;
+use crate::failure::Failure;
 use crate::record::{Origin, RetryState};
 
 fn outage() -> Failure {
