@@ -34,7 +34,16 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::coordination", &["app/", "coordination/"]),
     (
         "crate::feeds",
-        &["app/", "cli/feeds", "client/topics.rs", "feeds/", "insight/", "pods/", "sidecar/answers.rs"],
+        &[
+            "app/",
+            "cli/feeds",
+            "client/probe",
+            "client/topics.rs",
+            "feeds/",
+            "insight/",
+            "pods/",
+            "sidecar/answers.rs",
+        ],
     ),
     ("crate::listing", &["app/", "cli/submit", "feeds/", "listing/"]),
     ("crate::pool", &["app/", "dispatch/"]),

@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, CurrentConfig, FeedConfig};
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::feeds::{FeedBoard, FeedContext, FeedLister, FeedObserver, FeedPartition, TOPIC_PARTITIONS};
-use crate::kafka::{OwnedTopic, OwnedTopicHandle, Unprepared, prepare_compacted_topic, spawn_owned_topic};
+use crate::kafka::{
+    FEEDS, OwnedTopic, OwnedTopicHandle, Unprepared, prepare_compacted_topic, spawn_owned_topic,
+};
 use crate::lease::since_boot;
 use crate::listing::{ListingSessions, Location, LocationConnection, WalkError, WalkSummary, walk};
 use crate::metrics::Metrics;
@@ -22,8 +24,6 @@ use crate::pool::{FtpConnector, LeasedSession, Reservation, SessionPool};
 /// Between two looks whether there is a feed by now, and between two attempts to begin.
 const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
-/// The owners' group and their transactional ids are called so, behind the pool's own group.
-const PURPOSE: &str = "feeds";
 /// Listings of a pod at once; further ones wait.
 const LISTINGS: usize = 16;
 /// A server that has no session to spare for so long is listed some other time.
@@ -107,7 +107,7 @@ async fn try_begin(config: &Config, parts: &FeedsParts) -> Result<OwnedTopicHand
         metrics: parts.metrics.clone(),
         clock: since_boot,
     };
-    let owned = OwnedTopic { topic: topic.clone(), purpose: PURPOSE };
+    let owned = OwnedTopic { topic: topic.clone(), purpose: FEEDS };
     spawn_owned_topic(kafka, pod, &owned, since_boot, move |number| {
         Box::new(FeedPartition::new(number, context.clone()))
     })

@@ -62,14 +62,16 @@ impl PodInsight for PodStatus {
 
     fn batches(&self) -> OpenBatches {
         let known = self.batches.open(MAX_KNOWN);
-        let (mut answers, latest_start) = self.pool.board.batch_answers();
-        for (id, own) in self.batches.answers(known.iter().map(|batch| batch.id.as_str())) {
+        let (mut answers, others_exact_since) = self.pool.board.batch_answers();
+        let ids = known.iter().map(|batch| batch.id.as_str());
+        let (own_answers, own_exact_since) = self.pool.own_answers(&self.batches, ids);
+        for (id, own) in own_answers {
             *answers.entry(id).or_default() += own;
         }
-        let pods = PodStarts { latest: latest_start.max(self.pool.started_at()) };
+        let exact_since = others_exact_since.max(own_exact_since);
         let waits_for = self.current.config().retry.max_deferral;
         let open = |batch: KnownBatch| {
-            open_batch(&batch, answers.get(&batch.id).copied().unwrap_or_default(), &pods, waits_for)
+            open_batch(&batch, answers.get(&batch.id).copied().unwrap_or_default(), exact_since, waits_for)
         };
         let mut batches: Vec<OpenBatch> = known.into_iter().filter_map(open).collect();
         let total = batches.len();
@@ -115,18 +117,13 @@ impl PodInsight for PodStatus {
 /// Batches that are looked through for open ones.
 const MAX_KNOWN: usize = 1_000;
 
-/// When the pods started, in seconds since the epoch.
-struct PodStarts {
-    /// The last one of them.
-    latest: i64,
-}
-
-/// The batch, unless all its tasks are answered, as far as the pods have counted. Those of a batch that is older than a task may
+/// The batch, unless all its tasks are answered, as far as the pods have counted, which is all of them since `exact_since`
+/// (seconds since the epoch). Those of a batch that is older than a task may
 /// wait are answered, or their partition has a backlog that the lag shows.
 fn open_batch(
     batch: &KnownBatch,
     answers: BatchAnswers,
-    pods: &PodStarts,
+    exact_since: i64,
     longest_wait: Duration,
 ) -> Option<OpenBatch> {
     let submitted = batch.submitted.as_ref()?;
@@ -143,7 +140,7 @@ fn open_batch(
         completed: answers.completed,
         failed: answers.failed,
         open,
-        is_exact: pods.latest <= at.as_second(),
+        is_exact: exact_since <= at.as_second(),
     })
 }
 
@@ -162,16 +159,16 @@ mod tests {
     #[test]
     fn a_batch_is_open_until_the_pods_have_counted_its_answers_or_it_is_too_old() {
         let day = Duration::from_secs(86_400);
-        let early = PodStarts { latest: Timestamp::now().as_second() - 1_000 };
-        let open = |batch: &KnownBatch, completed, pods: &PodStarts| {
-            open_batch(batch, BatchAnswers { completed, failed: 1 }, pods, day)
+        let early = Timestamp::now().as_second() - 1_000;
+        let open = |batch: &KnownBatch, completed, exact_since| {
+            open_batch(batch, BatchAnswers { completed, failed: 1 }, exact_since, day)
         };
-        let found = open(&submitted(60), 3, &early).unwrap();
+        let found = open(&submitted(60), 3, early).unwrap();
         assert_eq!((found.open, found.completed, found.failed, found.is_exact), (6, 3, 1, true));
-        assert_eq!(open(&submitted(60), 9, &early), None, "all are answered");
-        assert_eq!(open(&submitted(90_000), 3, &early), None, "no task waits that long");
-        let restarted = PodStarts { latest: Timestamp::now().as_second() };
-        assert!(!open(&submitted(60), 3, &restarted).unwrap().is_exact, "it may have answered before");
-        assert_eq!(open(&KnownBatch::default(), 0, &early), None);
+        assert_eq!(open(&submitted(60), 9, early), None, "all are answered");
+        assert_eq!(open(&submitted(90_000), 3, early), None, "no task waits that long");
+        let restarted = Timestamp::now().as_second();
+        assert!(!open(&submitted(60), 3, restarted).unwrap().is_exact, "it may have answered before");
+        assert_eq!(open(&KnownBatch::default(), 0, early), None);
     }
 }

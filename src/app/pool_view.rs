@@ -2,9 +2,9 @@
 //!
 //! Without the topic, or the rights for it, the pod works as ever and shows itself alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::pod_status::PodStatus;
+use crate::batch::{BatchAnswers, BatchBoard};
 use crate::config::{Config, KafkaConfig};
 use crate::consume::partition_ranges;
 use crate::coordination::pod_announcer::{AnnouncedPod, PodAnnouncer, PodAnnouncerHandle};
@@ -23,9 +24,9 @@ use crate::kafka::{Unprepared, prepare_compacted_topic};
 use crate::metrics::{ConnectionTotals, Metrics, MetricsSnapshot};
 use crate::offsets::TopicPartition;
 use crate::pods::{
-    ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, MAX_ANNOUNCED_BATCHES,
-    MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ANNOUNCED_TUNNELS, PodAnnouncement, PodFigures,
-    PoolBoard,
+    ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, InheritedCounts,
+    MAX_ANNOUNCED_BATCHES, MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ANNOUNCED_TUNNELS,
+    PodAnnouncement, PodFigures, PoolBoard,
 };
 use service_kit::health::{HealthReport, ReportHealth as _};
 
@@ -42,6 +43,8 @@ pub(super) struct PoolView {
     /// Where page and API listen.
     api: SocketAddr,
     rates: Mutex<RateWindow>,
+    /// Of the process that had this pod's name before.
+    inherited: OnceLock<InheritedCounts>,
 }
 
 impl PoolView {
@@ -53,6 +56,30 @@ impl PoolView {
             rates: Mutex::new(RateWindow::new(metrics.snapshot().totals)),
             metrics,
             api,
+            inherited: OnceLock::new(),
+        }
+    }
+
+    /// What this pod and processes before it under its name have answered of these batches' tasks; and since when none of
+    /// those answers is missing, in seconds since the epoch.
+    pub fn own_answers<'a>(
+        &self,
+        batches: &BatchBoard,
+        ids: impl Iterator<Item = &'a str> + Clone,
+    ) -> (BTreeMap<String, BatchAnswers>, i64) {
+        let mut said = PodAnnouncement {
+            started_at: self.started_at(),
+            batches: batches.answers(ids.clone()),
+            ..PodAnnouncement::default()
+        };
+        self.add_inherited(&mut said, ids);
+        let exact_since = said.batches_exact_since();
+        (said.batches, exact_since)
+    }
+
+    fn add_inherited<'a>(&self, said: &mut PodAnnouncement, ids: impl Iterator<Item = &'a str>) {
+        if let Some(inherited) = self.inherited.get() {
+            inherited.add_to(said, ids);
         }
     }
 
@@ -74,7 +101,7 @@ impl PoolView {
         let open = status.batches.open(MAX_ANNOUNCED_BATCHES);
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         rates.advance(&figures, Instant::now());
-        PodAnnouncement {
+        let mut said = PodAnnouncement {
             group: status.group.clone(),
             pod: status.pod.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -107,7 +134,10 @@ impl PoolView {
             batches: status.batches.answers(open.iter().map(|batch| batch.id.as_str())),
             feeds: status.feeds.all().into_iter().take(MAX_ANNOUNCED_FEEDS).collect(),
             connections: announced_connections(status, &figures, &rates.answered_per_second),
-        }
+            ..PodAnnouncement::default()
+        };
+        self.add_inherited(&mut said, open.iter().map(|batch| batch.id.as_str()));
+        said
     }
 }
 
@@ -121,7 +151,7 @@ fn announced_connections(
     status: &PodStatus,
     figures: &MetricsSnapshot,
     per_second: &HashMap<String, f64>,
-) -> std::collections::BTreeMap<String, AnnouncedConnection> {
+) -> BTreeMap<String, AnnouncedConnection> {
     let with_figures = |state: crate::insight::ConnectionState| {
         let found = figures.connections.binary_search_by(|of| of.name.cmp(&state.name));
         let of = found.ok().and_then(|at| figures.connections.get(at));
@@ -215,6 +245,11 @@ struct OwnPod(Arc<PodStatus>);
 impl AnnouncedPod for OwnPod {
     fn announcement(&self) -> PodAnnouncement {
         self.0.pool.own(&self.0)
+    }
+
+    fn take_over(&self, last: &PodAnnouncement) {
+        let view = &self.0.pool;
+        view.inherited.get_or_init(|| InheritedCounts::of(last, view.started_at()));
     }
 }
 

@@ -14,15 +14,15 @@ use crate::coordination::session_caps::{
     SharedSessions,
 };
 use crate::insight::SessionSharing;
-use crate::kafka::{OwnedTopic, OwnedTopicHandle, Unprepared, prepare_compacted_topic, spawn_owned_topic};
+use crate::kafka::{
+    OwnedTopic, OwnedTopicHandle, SESSIONS, Unprepared, prepare_compacted_topic, spawn_owned_topic,
+};
 use crate::lease::since_boot;
 use crate::pool::SessionPool;
 
 /// Between two looks whether a connection has a total by now, and between two attempts to begin.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
-/// The group and the transactional ids of the coordinator are called so, behind the pool's own group.
-const PURPOSE: &str = "sessions";
 
 /// This pod's part in sharing sessions; nothing runs before a connection needs it.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ async fn try_begin(config: &Config, sessions: &PoolSessions) -> Result<Running, 
     let (kafka, pod) = (&config.kafka, &config.pod.name);
     let topic = &kafka.coordination_topic;
     prepare_compacted_topic(kafka, pod, topic, COORDINATION_PARTITION + 1).await?;
-    let owned = OwnedTopic { topic: topic.clone(), purpose: PURPOSE };
+    let owned = OwnedTopic { topic: topic.clone(), purpose: SESSIONS };
     let name: Arc<str> = topic.as_str().into();
     let unusable = |error: std::io::Error| Unprepared::Unusable(error.to_string());
     let coordinator = spawn_owned_topic(kafka, pod, &owned, since_boot, move |_| {

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueHint};
 
 use super::batch::BatchArgs;
 use super::check::CheckArgs;
@@ -35,7 +35,7 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
-    /// Run a pod: execute tasks until SIGTERM
+    /// Run a pod, which is one worker process, on a plain machine as well: execute tasks until SIGTERM
     #[command(after_help = RUN, after_long_help = RUN)]
     Run {
         #[command(flatten)]
@@ -97,12 +97,13 @@ impl CliCommand {
 /// Where the configuration is.
 #[derive(Debug, clap::Args)]
 pub struct ConfigFiles {
-    /// The configuration; the environment overrides it (FTP_POOLER__KAFKA__CONSUMER_GROUP=…)
-    #[arg(long, value_name = "FILE", default_value = "config/config.yaml")]
-    pub config: PathBuf,
+    /// The configuration [default: config/config.yaml, else /etc/ftp-pooler/config.yaml]; the environment overrides it
+    /// (FTP_POOLER__KAFKA__CONSUMER_GROUP=…)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
 
     /// The connections [default: connections.ini beside the configuration]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub connections: Option<PathBuf>,
 }
 
@@ -116,7 +117,10 @@ impl ConfigFiles {
     /// The same, of what is lent.
     #[must_use]
     pub fn to_sources(&self) -> ConfigSources {
-        ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem)
+        match &self.config {
+            Some(config) => ConfigSources::new(config.clone(), self.connections.clone(), property_problem),
+            None => ConfigSources::find(self.connections.clone(), property_problem),
+        }
     }
 
     /// [`ConfigFiles::sources`], for a command that touches no local file and uses no secret in a file of its own but

@@ -14,7 +14,6 @@ mod try_server;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -24,8 +23,8 @@ use super::output::{self, OutputFormat};
 use super::pool_pods::PoolPods;
 use super::{CommandError, EXIT_OK, EXIT_UNAVAILABLE, say};
 use crate::app::CommandTunnels;
-use crate::client::{KafkaFinding, probe};
-use crate::config::{Config, KafkaConfig, LocalConnection, RetryConfig};
+use crate::client::{KafkaFinding, KafkaProbe, probe};
+use crate::config::{Config, LocalConnection};
 use crate::storage::LocalStorage;
 use report::CheckReport;
 
@@ -58,7 +57,9 @@ pub struct CheckArgs {
 }
 
 const EXAMPLES: &str = "\
-Kafka, each topic, server and directory is tried from here, with a deadline each; no group is joined. On a server this
+Kafka, each topic, server and directory is tried from here, with a deadline each; no group is joined, and no
+pod is disturbed. What this user may do is asked for all that the configuration needs: topics, groups, transactional ids
+(feeds, sessions over all pods). On a server this
 logs in and lists the login directory, over a data connection, which is what firewalls and TLS break most often; nothing is
 changed there without --deep. In each local base_path a file of one byte is written and removed.
 
@@ -78,7 +79,7 @@ Exit codes:
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct CheckFinding {
-    /// `kafka`, `topic`, `group`, `frp`, `ftp`, `local` or `pool`.
+    /// `kafka`, `topic`, `group`, `id` (a transactional one), `frp`, `ftp`, `local` or `pool`.
     kind: &'static str,
     name: String,
     found: Found,
@@ -129,9 +130,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<u8, CommandError> {
 
 /// Tries everything that the configuration names; each try has its own deadline.
 async fn check(config: &Config, is_deep: bool) -> Vec<CheckFinding> {
-    let (kafka, retry) = (config.kafka.clone(), config.retry.clone());
-    let pod = config.pod.name.clone();
-    let kafka = tokio::task::spawn_blocking(move || kafka_findings(&kafka, &retry, &pod));
+    let of_kafka = config.clone();
+    let kafka = tokio::task::spawn_blocking(move || kafka_findings(&of_kafka));
     let (kafka, mut ftp) = tokio::join!(kafka, ftp_findings(config, is_deep));
     let mut findings = kafka.unwrap_or_default();
     if ftp.iter().any(|finding| matches!(finding.found, Found::Busy(_))) {
@@ -147,13 +147,12 @@ async fn check(config: &Config, is_deep: bool) -> Vec<CheckFinding> {
     findings
 }
 
-fn kafka_findings(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Vec<CheckFinding> {
-    let begun = Instant::now();
-    let brokers = kafka.bootstrap_servers.join(",");
-    match probe(kafka, retry, pod) {
+fn kafka_findings(config: &Config) -> Vec<CheckFinding> {
+    let brokers = config.kafka.bootstrap_servers.join(",");
+    match probe(config) {
         Err(error) => vec![CheckFinding { kind: "kafka", name: brokers, found: Found::Failed(error) }],
-        Ok(others) => {
-            let found = Found::Well(format!("answers in {} ms", begun.elapsed().as_millis()));
+        Ok(KafkaProbe { answered_within, findings: others }) => {
+            let found = Found::Well(format!("answers in {} ms", answered_within.as_millis()));
             let mut findings = vec![CheckFinding { kind: "kafka", name: brokers, found }];
             findings.extend(others.into_iter().map(|KafkaFinding { kind, name, found }| CheckFinding {
                 kind,

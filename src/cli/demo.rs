@@ -20,6 +20,7 @@ impl DemoPod for App {
             environment: Vec::new(),
             property: |_, _| None, // the demo sets no properties of librdkafka
             files: FilesInUse::All,
+            also_searched: None,
         };
         let config = Config::load(&sources).map_err(|errors| PodStartError::Other(errors.into()))?;
         App::start(config, sources).await.map_err(|error| match error {

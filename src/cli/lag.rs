@@ -42,11 +42,13 @@ pub struct LagArgs {
 
 const EXAMPLES: &str = "\
 Columns:
-  low-water   every record before this offset is answered
-  done above  records above it that are answered as well, as the group's commit says
-  taken in    open records before the last one that is done: some pod has them
-  waiting     open records behind it: waiting, or just taken in (a pod's /metrics tells its own)
-  deferred    open records of the retry topic: their server was away, and they come back when they are due
+  done up to   every record before this offset is answered
+  done beyond  records behind it that are answered as well, as the group's commit says
+  in pods      open records before the last one that is done: some pod has them
+  waiting      open records behind it: waiting, or just read by a pod (whose /metrics tells its own)
+  end          the offset that the next record gets; Kafka's transactions take offsets, too, so that this may be one above
+               \"done up to\" with no record between them
+  deferred     open records of the retry topic: their server was away, and they come back when they are due
 
 Examples:
   ftp-pooler lag
@@ -361,9 +363,9 @@ fn tell(lag: &LagReport) {
     let mut table = TextTable::new([
         "topic",
         "partition",
-        "low-water",
-        "done above",
-        "taken in",
+        "done up to",
+        "done beyond",
+        "in pods",
         "waiting",
         "end",
         "oldest open",
@@ -394,7 +396,7 @@ fn tell(lag: &LagReport) {
     if lag.partitions.iter().all(|partition| !partition.committed) {
         note(&format!("the group {} has committed nothing yet: has a pod run?", lag.group));
     }
-    let mut table = TextTable::new(["connection", "taken in", "waiting", "deferred", "oldest open"]);
+    let mut table = TextTable::new(["connection", "in pods", "waiting", "deferred", "oldest open"]);
     for connection in &lag.connections {
         table.row([
             connection.connection.clone(),

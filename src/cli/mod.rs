@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! args         the command line; arg_parsers: values of arguments: times, sizes
+//! complete     what the shell completes behind a Tab
 //! reference    completions, man pages and docs/CLI.md, generated from the command line
 //! init         `init` and `import-rclone`: an installation's first files
 //! check        `check`: tries Kafka and every connection
@@ -29,6 +30,7 @@ mod arg_parsers;
 mod args;
 mod batch;
 mod check;
+mod complete;
 #[cfg(feature = "demo")]
 mod demo;
 mod failures;
@@ -85,6 +87,7 @@ pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// The process's command line; where it asks for help or is wrong, that is said, and the code is the error.
 pub fn parse() -> Result<CommandLine, ExitCode> {
+    complete::answer_the_shell();
     CommandLine::try_parse().map_err(|error| {
         // A closed terminal is no reason to panic.
         let _ = error.print();
@@ -109,7 +112,7 @@ pub fn run(args: CommandLine) -> ExitCode {
         CliCommand::Topics(args) => topics::topics(&args),
         CliCommand::Init(args) => init::init(&args),
         CliCommand::ImportRclone(args) => init::import(&args),
-        CliCommand::Completions(args) => Ok(reference::completions(&args)),
+        CliCommand::Completions(args) => reference::completions(&args),
         CliCommand::Man(args) => reference::man(&args),
         CliCommand::Health(args) => health(args),
         #[cfg(feature = "demo")]

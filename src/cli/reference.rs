@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Command, CommandFactory as _};
 
 use super::args::CommandLine;
+use super::complete;
 use super::output::print;
 use super::{CommandError, EXIT_OK};
 
@@ -22,6 +23,10 @@ pub struct CompletionsArgs {
 }
 
 const COMPLETIONS: &str = "\
+Completes commands, options, their values, error codes, and the names of connections and feeds: those of the configuration
+that --config names, else of config/config.yaml, else of /etc/ftp-pooler/config.yaml. The script asks the program, so
+that it stays right after an upgrade. The Debian package installs it for bash, zsh and fish.
+
 Examples:
   ftp-pooler completions bash > /etc/bash_completion.d/ftp-pooler
   ftp-pooler completions zsh > \"${fpath[1]}/_ftp-pooler\"
@@ -41,11 +46,10 @@ Examples:
   ftp-pooler man --into /usr/local/share/man/man1";
 
 /// Prints a shell's completions.
-pub(super) fn completions(args: &CompletionsArgs) -> u8 {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut CommandLine::command(), "ftp-pooler", &mut script);
+pub(super) fn completions(args: &CompletionsArgs) -> Result<u8, CommandError> {
+    let script = complete::script(args.shell)?;
     let _ = io::stdout().lock().write_all(&script);
-    EXIT_OK
+    Ok(EXIT_OK)
 }
 
 /// Prints the man page, or writes all of them.

@@ -189,12 +189,10 @@ impl Cluster {
         Ok(ms.map(|ms| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)))
     }
 
-    /// Whether of a topic's records with one key the last one alone is kept. False where its settings may not be read.
+    /// A topic's `cleanup.policy`; `None` where its settings may not be read.
     #[must_use]
-    pub fn is_compacted(&self, topic: &str) -> bool {
-        let settings = self.settings(topic).ok().flatten();
-        let policy = settings.as_ref().and_then(|settings| settings.get("cleanup.policy"));
-        policy.and_then(|entry| entry.value.as_deref()).is_some_and(|policy| policy.contains("compact"))
+    pub fn cleanup_policy(&self, topic: &str) -> Option<String> {
+        self.settings(topic).ok().flatten()?.get("cleanup.policy")?.value.clone()
     }
 
     /// `None` where they may not be read.

@@ -27,7 +27,7 @@ pub use cluster::{Cluster, CommittedOffset, Ends, Since};
 pub use error::ClientError;
 pub use members::pool_members;
 pub use offsets::commit_offsets;
-pub use probe::{KafkaFinding, probe};
+pub use probe::{KafkaFinding, KafkaProbe, probe};
 pub use reader::{Message, Range, Reader};
 pub use sender::{Outgoing, Sender};
 pub use topics::{Made, NewTopic, TopicAdmin};

@@ -98,8 +98,9 @@ const INTRODUCTION: &str = "\
 <!-- Generated from the tables of keys in src/config. To update it:
      UPDATE_GENERATED=1 cargo test --test config -->
 
-`ftp-pooler run` reads two files: `config/config.yaml` (or the file given by `--config`) and `connections.ini`
-beside it (or the file given by `--connections`). In increasing order of priority: the defaults below, the
+`ftp-pooler run` reads two files: `config.yaml` and `connections.ini`. The first one is what `--config` names; else
+`config/config.yaml` in the working directory if that is there, else `/etc/ftp-pooler/config.yaml`, which the packages install. The
+second one is what `--connections` names, else it is beside the first one. All commands look there. In increasing order of priority: the defaults below, the
 files, the environment. `ftp-pooler check` prints the effective configuration, without the secrets.
 
 All errors in both files and the environment are reported at once, a line each: `file:line:`, the key, and

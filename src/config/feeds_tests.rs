@@ -39,6 +39,7 @@ impl Files {
             environment: Vec::new(),
             property: |_, _| None,
             files: FilesInUse::All,
+            also_searched: None,
         }
     }
 

@@ -15,6 +15,7 @@ use super::errors::{ConfigErrors, ErrorCollector};
 use super::feed_checks::check_feeds;
 use super::feeds::{self, FeedConfig, ReadFeed};
 use super::kind::KeyKind;
+use super::search::{HERE, INSTALLED, first_there};
 use super::section_reader::SectionReader;
 use super::settings::{Config, DeliveryGuarantee, ListenAddress, SETTINGS};
 use super::tree::{ConfigTree, ValueOrigin, defaults};
@@ -38,6 +39,8 @@ pub struct ConfigSources {
     /// librdkafka's error for one of its properties, given name and value; without the value, which may be a secret.
     pub property: fn(&str, &str) -> Option<String>,
     pub files: FilesInUse,
+    /// Where config.yaml was looked for besides, because nobody said where it is.
+    pub also_searched: Option<&'static str>,
 }
 
 /// Which files and directories that values name are used, and therefore must exist: a mounted secret may be missing for
@@ -74,7 +77,15 @@ impl ConfigSources {
         property: fn(&str, &str) -> Option<String>,
     ) -> Self {
         let environment = std::env::vars_os().collect();
-        ConfigSources { config, connections, environment, property, files: FilesInUse::All }
+        let files = FilesInUse::All;
+        ConfigSources { config, connections, environment, property, files, also_searched: None }
+    }
+
+    /// The same, with config.yaml from the first place of two that has one: `config/` beneath the working directory,
+    /// `/etc/ftp-pooler`.
+    pub fn find(connections: Option<PathBuf>, property: fn(&str, &str) -> Option<String>) -> Self {
+        let config = first_there(&[HERE, INSTALLED]).unwrap_or_default();
+        ConfigSources { also_searched: Some(INSTALLED), ..Self::new(config, connections, property) }
     }
 
     /// The path of connections.ini, whether it exists or not.
@@ -103,7 +114,7 @@ impl Config {
         let EnvironmentValues { settings, connections } =
             environment::read(&sources.environment, &mut errors);
         let path = sources.config.display().to_string();
-        let text = read_file(&sources.config, "--config", &mut errors);
+        let text = read_config(sources, &mut errors);
         let yaml = text.map(|text| yaml::read(&text, &path, &mut errors)).unwrap_or_default();
         let of_connections = collect_connections(sources, connections, false, &mut errors);
         let merged = ConfigTree::merge([
@@ -148,7 +159,7 @@ pub(super) fn reread_feeds(
 ) -> Vec<Arc<FeedConfig>> {
     let path = sources.config.display().to_string();
     errors.reads(&sources.config);
-    let text = read_file(&sources.config, "--config", errors);
+    let text = read_config(sources, errors);
     let values = text.map(|text| yaml::read(&text, &path, errors)).unwrap_or_default();
     let mut reader = SectionReader { file: &path, connection: None, values, errors, files: &sources.files };
     let read = feeds::take(&mut reader);
@@ -218,7 +229,7 @@ pub(super) fn reread_connections(
     typed_connections(sources, &read, merged.connections, now, errors)
 }
 
-fn collect_connections(
+pub(super) fn collect_connections(
     sources: &ConfigSources,
     variables: Vec<ConnectionVariable>,
     had_connections: bool,
@@ -237,7 +248,7 @@ fn collect_connections(
             None
         }
         Err(error) => {
-            cannot_be_read(&path, "--connections", &error, errors);
+            cannot_be_read(&path, "--connections", "", &error, errors);
             None
         }
     };
@@ -263,20 +274,22 @@ fn typed_connections(
     read.read(merged, &context, errors)
 }
 
-fn read_file(path: &Path, flag: &str, errors: &mut ErrorCollector) -> Option<String> {
-    match read_bounded(path) {
+pub(super) fn read_config(sources: &ConfigSources, errors: &mut ErrorCollector) -> Option<String> {
+    match read_bounded(&sources.config) {
         Ok(text) => Some(text),
         Err(error) => {
-            cannot_be_read(path, flag, &error, errors);
+            let nor = sources.also_searched.map(|place| format!(", nor is {place}")).unwrap_or_default();
+            cannot_be_read(&sources.config, "--config", &nor, &error, errors);
             None
         }
     }
 }
 
-fn cannot_be_read(path: &Path, flag: &str, error: &io::Error, errors: &mut ErrorCollector) {
+/// `nor` says what else is not there.
+fn cannot_be_read(path: &Path, flag: &str, nor: &str, error: &io::Error, errors: &mut ErrorCollector) {
     let problem = match error.kind() {
         io::ErrorKind::NotFound => {
-            format!("is not there; {flag} FILE says where it is, `ftp-pooler init` writes one")
+            format!("is not there{nor}; {flag} FILE says where it is, `ftp-pooler init` writes one")
         }
         _ => format!("cannot be read: {error}"),
     };

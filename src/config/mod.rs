@@ -14,6 +14,7 @@
 //! which
 //!               files are selected; task_settings: options of their tasks; schedule: when they are due
 //! duration, size, obscure, time_argument   values as rclone writes them
+//! search        where config.yaml is looked for; names: of connections and feeds, for completions
 //! load          from ConfigSources to Config; errors: where each error is; exposure: who else can read passwords;
 //!               fuzz: any text as connections.ini
 //! dump          the effective configuration, for `check`; docs: docs/CONFIGURATION.md; templates: the files of `init`
@@ -48,6 +49,7 @@ mod ini;
 mod key;
 mod kind;
 mod load;
+mod names;
 mod network;
 mod obscure;
 mod password;
@@ -56,6 +58,7 @@ mod rclone_import;
 mod rclone_keys;
 mod reloadable;
 mod schedule;
+mod search;
 mod section_reader;
 mod settings;
 mod size;
@@ -85,6 +88,7 @@ pub use feeds::{ChangedFiles, FeedConfig, FeedPlace};
 pub use file_patterns::{BadPattern, FileCriteria, FilePatterns};
 pub use file_watcher::{FileVersions, FileWatcher, WatchDecision};
 pub use load::{ConfigSources, FilesInUse};
+pub use names::ConfiguredNames;
 pub use network::{DataConnectionMode, NetworkOptions, ProxyKind, ProxyServer};
 pub use obscure::{RevealError, reveal};
 pub use rclone_import::{ImportError, RcloneImport, import_rclone, section_names};

@@ -4,10 +4,11 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use super::delayed_records::DelayedRecords;
 use super::halted_partitions::HaltedPartitions;
 use super::poll_loop::RecordSink;
 use super::slow_tasks::{SlowTask, SlowTasks};
-use crate::insight::{AssignedPartition, PartitionBoard};
+use crate::insight::{AssignedPartition, PartitionBoard, PauseReason};
 use crate::metrics::Metrics;
 use crate::offsets::{PartitionState, TopicPartition};
 
@@ -15,6 +16,14 @@ use crate::offsets::{PartitionState, TopicPartition};
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 const TOPIC_RECREATED: &str = "its topic was deleted and recreated; the group is being rejoined";
+
+/// Partitions that are not read, and what keeps them from it.
+#[derive(Clone, Copy)]
+pub(super) struct BlockedPartitions<'a> {
+    pub paused: &'a HashSet<TopicPartition>,
+    pub halts: &'a HaltedPartitions,
+    pub delayed: &'a DelayedRecords,
+}
 
 #[derive(Debug)]
 pub(super) struct PartitionReporter {
@@ -32,7 +41,7 @@ impl PartitionReporter {
     pub fn report(
         &mut self,
         owned: &[PartitionState],
-        blocked: (&HashSet<TopicPartition>, &HaltedPartitions),
+        blocked: BlockedPartitions<'_>,
         downstream: &dyn RecordSink,
         metrics: &Metrics,
     ) {
@@ -62,8 +71,9 @@ impl PartitionReporter {
 /// A partition, as it is shown to whoever looks.
 fn shown(
     state: &PartitionState,
-    (paused, halts): (&HashSet<TopicPartition>, &HaltedPartitions),
+    BlockedPartitions { paused, halts, delayed }: BlockedPartitions<'_>,
 ) -> AssignedPartition {
+    let is_paused = paused.contains(&state.at);
     let halted = halts.reason(&state.at).map(str::to_owned);
     let halted = halted.or_else(|| state.is_halted.then(|| TOPIC_RECREATED.to_owned()));
     AssignedPartition {
@@ -74,7 +84,16 @@ fn shown(
         end: state.end,
         lag: halted.is_none().then(|| state.lag().unwrap_or(0)),
         unanswered: state.unanswered,
-        paused: paused.contains(&state.at),
+        paused: is_paused,
+        paused_for: (is_paused && halted.is_none()).then(|| {
+            if delayed.holds(&state.at) {
+                PauseReason::NotDue
+            } else if state.is_full {
+                PauseReason::PartitionFull
+            } else {
+                PauseReason::PodFull
+            }
+        }),
         halted,
     }
 }

@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_millis(250);
 const BURST: usize = 1_000;
 /// The delay between two attempts to follow the topic.
 const AGAIN: Duration = Duration::from_secs(5);
+/// The time limit for reading the topic to its end before the first announcement.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 /// The time limit of the last announcement.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -29,6 +31,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub trait AnnouncedPod: Send {
     /// Its present state. Called every [`ANNOUNCE_EVERY`]: rates are those since the previous call.
     fn announcement(&self) -> PodAnnouncement;
+
+    /// What was announced last under its name; called once, before it announces itself.
+    fn take_over(&self, last: &PodAnnouncement);
 }
 
 /// The parts of an announcer.
@@ -93,7 +98,7 @@ impl PodAnnouncer {
         let from = FollowFrom::Beginning;
         let follower = PartitionFollower::open(&self.kafka, &self.pod, topic, COORDINATION_PARTITION, from)?;
         self.board.set_unavailable(None);
-        let mut announced_at: Option<Instant> = None;
+        let (begun, mut announced_at) = (Instant::now(), None::<Instant>);
         while !stopped.load(Ordering::Relaxed) {
             let mut wait = POLL;
             for _ in 0..BURST {
@@ -106,6 +111,14 @@ impl PodAnnouncer {
                 self.board.take(&key, value.as_deref(), age, Instant::now());
                 wait = Duration::ZERO;
             }
+            if announced_at.is_none() {
+                if !follower.is_caught_up() && begun.elapsed() < READ_WITHIN {
+                    continue; // this pod's last announcement is not to be overwritten unread
+                }
+                if let Some(last) = self.board.own() {
+                    self.announced.take_over(&last);
+                }
+            }
             if announced_at.is_none_or(|at| at.elapsed() >= ANNOUNCE_EVERY) {
                 announced_at = Some(Instant::now());
                 Self::append(&follower, &self.announced.announcement());
@@ -114,8 +127,10 @@ impl PodAnnouncer {
                 }
             }
         }
-        Self::append(&follower, &PodAnnouncement { leaves: true, ..self.announced.announcement() });
-        follower.flush(FAREWELL);
+        if announced_at.is_some() {
+            Self::append(&follower, &PodAnnouncement { leaves: true, ..self.announced.announcement() });
+            follower.flush(FAREWELL);
+        }
         Ok(())
     }
 

@@ -48,6 +48,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             match self.next_action() {
                 WorkerAction::Leave => return None,
                 WorkerAction::Refuse(failure) => {
+                    let failure = untried(&failure);
                     for queued in queue.take_ready() {
                         self.shared.finish(queued, TaskExit::Answered(Err(failure.clone())));
                     }
@@ -227,4 +228,10 @@ pub(super) fn session_interrupted() -> TryError {
     let failure =
         Failure::new(Code::ServerBusy, "the session was taken back: max_sessions_total is for all pods");
     TryError { failure, remedy: Remedy::FreshSession }
+}
+
+/// The answer of a task that was not begun because of another one's login.
+fn untried(login: &Failure) -> Failure {
+    let message = format!("not tried, since the connection's last login failed: {}", login.message);
+    Failure { ftp_code: login.ftp_code, ..Failure::new(login.code, message) }
 }

@@ -1,5 +1,5 @@
 //! The open batches, as far as pods know them cheaply: the entries of the control topic, and the answers that pods have
-//! counted since they started. No other topic is read.
+//! counted, over their restarts. No other topic is read.
 
 use serde::Serialize;
 
@@ -27,6 +27,6 @@ pub struct OpenBatch {
     pub failed: u64,
     /// Not answered yet: an upper bound unless `is_exact`.
     pub open: u64,
-    /// Every pod that has answered its tasks has been running since before it was submitted: no answer is missing.
+    /// No answer is missing: no pod that may have answered its tasks has started or crashed since it was submitted.
     pub is_exact: bool,
 }

@@ -31,7 +31,7 @@ pub use batches::{MAX_OPEN_BATCHES, OpenBatch, OpenBatches};
 pub use connections::{ConnectionState, LastError, tls_name};
 pub use failures::{FailureEntry, MAX_FAILURES, RecentFailures};
 pub use gauge::{ProgressGauge, TransferPhase};
-pub use partition_board::{AssignedPartition, PartitionBoard};
+pub use partition_board::{AssignedPartition, PartitionBoard, PauseReason};
 pub use session_sharing::SessionSharing;
 pub use transfers::{ActiveTransfer, LongestRunning, MAX_TRANSFERS, TransferList, TransferQuery};
 pub use tunnels::{TunnelErrorReport, TunnelReport};

@@ -4,6 +4,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+/// Why a partition is not read for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseReason {
+    /// The pod holds as many tasks, or bytes of them, as it may, or it is about to stop.
+    PodFull,
+    /// Too many of its records are unanswered behind the first one that is.
+    PartitionFull,
+    /// Its next record is a deferred task, whose time has not come.
+    NotDue,
+}
+
 /// One partition of this pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AssignedPartition {
@@ -22,6 +34,8 @@ pub struct AssignedPartition {
     pub unanswered: usize,
     /// Consumption is paused.
     pub paused: bool,
+    /// Why consumption is paused; None if it is not, or if it is halted.
+    pub paused_for: Option<PauseReason>,
     /// Why consumption is halted until an operator intervenes.
     pub halted: Option<String>,
 }

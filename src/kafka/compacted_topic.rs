@@ -38,10 +38,11 @@ pub async fn prepare_compacted_topic(
         client_properties(kafka, pod, ClientKind::Producer, &[]).create().map_err(without_value)?;
     let admin = Arc::new(admin);
     let there = partitions_of(&admin, topic).await?;
-    if let Some(there) = there.filter(|there| *there < partitions) {
-        return Err(Unprepared::Unusable(format!(
-            "topic {topic} has {there} partitions, and needs {partitions}"
-        )));
+    let count = |partitions: i32| usize::try_from(partitions).unwrap_or_default();
+    let too_few =
+        there.and_then(|there| state_topic_partitions_problem(topic, count(there), count(partitions)));
+    if let Some(problem) = too_few {
+        return Err(Unprepared::Unusable(problem));
     }
     if there.is_none() {
         if partitions_of(&admin, &kafka.input_topic).await?.is_none() {
@@ -61,11 +62,23 @@ pub async fn prepare_compacted_topic(
         return Ok(());
     };
     let policy = config.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
-    if policy.trim() == "compact" {
-        return Ok(());
-    }
-    Err(Unprepared::Unusable(format!(
-        "topic {topic} holds state, and its cleanup.policy is {policy}, by which records are deleted with time: \
-         set it to compact"
-    )))
+    state_topic_policy_problem(topic, &policy).map_or(Ok(()), |problem| Err(Unprepared::Unusable(problem)))
+}
+
+/// What is wrong with the number of partitions of a topic that holds state: a key's partition is for good.
+#[must_use]
+pub fn state_topic_partitions_problem(topic: &str, there: usize, needed: usize) -> Option<String> {
+    let plural = if there == 1 { "" } else { "s" };
+    (there < needed).then(|| format!("topic {topic} has {there} partition{plural}, and needs {needed}"))
+}
+
+/// What is wrong with the `cleanup.policy` of a topic that holds state.
+#[must_use]
+pub fn state_topic_policy_problem(topic: &str, policy: &str) -> Option<String> {
+    (policy.trim() != "compact").then(|| {
+        format!(
+            "topic {topic} holds state, and its cleanup.policy is {policy}, by which records are deleted with time: \
+             set it to compact"
+        )
+    })
 }

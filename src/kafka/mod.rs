@@ -17,6 +17,7 @@
 //! retry_topic       creates the retry topic, and checks how long it keeps its records
 //! compacted_topic   creates topics that hold state
 //! owned_partition   partitions that hold state, worked on by one pod at a time
+//! transactional_ids what the pods' transactions are called
 //! follower          one partition, from its beginning or its end on, without a group
 //! admin_query       a question to the brokers that rdkafka does not offer
 //! bounded_call      calls that ignore their timeouts, or have none, with a deadline of ours
@@ -45,6 +46,7 @@ mod retry_topic;
 mod topic_ids;
 mod topic_rights;
 mod topics;
+mod transactional_ids;
 
 pub use rdkafka::error::KafkaError;
 
@@ -52,7 +54,10 @@ pub(crate) use bounded_call::{AbandonedCalls, BoundedCalls, CallThread};
 pub use client_kind::ClientKind;
 pub use client_renewal::ClientRenewal;
 pub use commit_error::CommitError;
-pub use compacted_topic::{compacted_topic_settings, prepare_compacted_topic};
+pub use compacted_topic::{
+    compacted_topic_settings, prepare_compacted_topic, state_topic_partitions_problem,
+    state_topic_policy_problem,
+};
 pub use connection_error::{LastConnectionError, is_unanswered};
 pub use follower::{FollowFrom, PartitionFollower};
 pub(crate) use fresh_client::{Reached, reach};
@@ -72,3 +77,4 @@ pub(crate) use topic_ids::{TopicIdQuery, TopicIds};
 pub(crate) use topic_rights::TopicRightsQuery;
 pub use topic_rights::{AllowedRights, NeededRights, TopicRight, missing_rights, needed_rights};
 pub use topics::{partition_count, too_few_partitions};
+pub use transactional_ids::{FEEDS, SESSIONS, owned_transactional_id, owners_group, pod_transactional_id};

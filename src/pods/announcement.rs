@@ -50,11 +50,17 @@ pub struct PodAnnouncement {
     #[serde(flatten)]
     pub figures: PodFigures,
     pub rates: AnnouncedRates,
-    /// Failures that it has answered since it started, and how many of the pool's failures were sent again and arrived
-    /// here.
+    /// Failures that it has answered, and how many of the pool's failures were sent again and arrived here.
     pub failures: AnnouncedFailures,
-    /// Its answers since it started to tasks of open batches.
+    /// The time from which they are counted, previous processes of this name included, in seconds since the epoch; its
+    /// start if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures_since: Option<i64>,
+    /// Its answers, and those of previous processes of this name, to tasks of open batches.
     pub batches: BTreeMap<String, BatchAnswers>,
+    /// The time from which none of them is missing, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batches_exact_since: Option<i64>,
     /// The feeds that it lists.
     pub feeds: Vec<FeedStatus>,
     /// Connections that are in use, shared or not up.
@@ -119,6 +125,18 @@ impl PodAnnouncement {
     #[must_use]
     pub fn key_of(group: &str, pod: &str) -> String {
         format!("{KEY}{group}/{pod}")
+    }
+
+    /// Since when its failures are counted: seconds since the epoch.
+    #[must_use]
+    pub fn failures_since(&self) -> i64 {
+        self.failures_since.unwrap_or(self.started_at)
+    }
+
+    /// Since when none of its answers to open batches is missing: seconds since the epoch.
+    #[must_use]
+    pub fn batches_exact_since(&self) -> i64 {
+        self.batches_exact_since.unwrap_or(self.started_at)
     }
 
     #[must_use]

@@ -149,19 +149,25 @@ impl PoolBoard {
         }
     }
 
-    /// The answers to tasks of open batches by the other pods since they started, including pods that are gone; and the
-    /// latest start time of those pods, in seconds since the epoch.
+    /// The answers to tasks of open batches by the other pods, including pods that are gone; and the time from which none of
+    /// them is missing, in seconds since the epoch.
     #[must_use]
     pub fn batch_answers(&self) -> (BTreeMap<String, BatchAnswers>, i64) {
         let board = self.board();
-        let (mut answers, mut latest_start) = (BTreeMap::<String, BatchAnswers>::new(), i64::MIN);
+        let (mut answers, mut exact_since) = (BTreeMap::<String, BatchAnswers>::new(), i64::MIN);
         for KnownPod { said, .. } in board.pods.values().filter(|known| *known.said.pod != *self.me) {
-            latest_start = latest_start.max(said.started_at);
+            exact_since = exact_since.max(said.batches_exact_since());
             for (id, of) in &said.batches {
                 *answers.entry(id.clone()).or_default() += *of;
             }
         }
-        (answers, latest_start)
+        (answers, exact_since)
+    }
+
+    /// What was announced last under this pod's name, by this process or by one before it.
+    #[must_use]
+    pub fn own(&self) -> Option<PodAnnouncement> {
+        self.board().pods.get(&*self.me).map(|known| known.said.clone())
     }
 
     /// The keys of pods that are gone for good. Only one pod should delete them: the first of the live ones, if that is
@@ -345,8 +351,8 @@ mod tests {
         let later = begun + 2 * GONE_AFTER;
         let open = board.snapshot(Some(with("pod-0", 80, failures(1, 1), 9)), later).open_failures;
         assert_eq!(open, OpenFailures { since: 70, answered: 8, sent_again: 5, open: 3 });
-        let (answers, latest_start) = board.batch_answers();
-        assert_eq!((answers["b"], latest_start), (BatchAnswers { completed: 7, failed: 2 }, 90));
+        let (answers, exact_since) = board.batch_answers();
+        assert_eq!((answers["b"], exact_since), (BatchAnswers { completed: 7, failed: 2 }, 90));
     }
 
     #[test]

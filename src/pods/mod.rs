@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! announcement   what a pod announces about itself: a record of the coordination topic
+//! inherited_counts   what the last process of the same name had counted
 //! board          all pods as announced, and which of them are gone: pure
 //! pool_snapshot  the board in the form of the page and the API
 //! ```
@@ -11,6 +12,7 @@
 
 mod announcement;
 mod board;
+mod inherited_counts;
 mod pool_snapshot;
 
 pub use announcement::{
@@ -18,6 +20,7 @@ pub use announcement::{
     MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ANNOUNCED_TUNNELS, PodAnnouncement, PodFigures,
 };
 pub use board::{PoolBoard, RecordAge};
+pub use inherited_counts::InheritedCounts;
 pub use pool_snapshot::{
     OpenFailures, PodPresence, PodSummary, PoolSnapshot, PooledConnection, SessionHolder,
 };

@@ -75,10 +75,10 @@ pub struct PoolSnapshot {
     pub connections: Vec<PooledConnection>,
 }
 
-/// Failures that were not sent again, over all pods; counted since they started.
+/// Failures that were not sent again, over all pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct OpenFailures {
-    /// Seconds since the epoch: the earliest start of a pod.
+    /// Seconds since the epoch: the earliest time from which a pod counts, over its restarts.
     pub since: i64,
     /// Answered since then; cancelled tasks do not count.
     pub answered: u64,
@@ -92,7 +92,7 @@ impl OpenFailures {
     pub(super) fn of<'a>(pods: impl IntoIterator<Item = &'a PodAnnouncement>) -> Self {
         let mut sum = OpenFailures { since: i64::MAX, ..OpenFailures::default() };
         for pod in pods {
-            sum.since = sum.since.min(pod.started_at);
+            sum.since = sum.since.min(pod.failures_since());
             sum.answered += pod.failures.answered;
             sum.sent_again += pod.failures.sent_again;
         }

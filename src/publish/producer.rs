@@ -17,7 +17,7 @@ use super::shutdown_deadline::ShutdownDeadline;
 use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::kafka::{
     AbandonedCalls, CallThread, ClientKind, CommitError, LogThrottle, client_properties, log_error, log_line,
-    partition_count, to_headers, without_value,
+    partition_count, pod_transactional_id, to_headers, without_value,
 };
 use crate::metrics::Metrics;
 use crate::record::Header;
@@ -124,7 +124,7 @@ impl Producer {
         }
         let transaction_timeout = kafka.transaction_timeout;
         if is_transactional {
-            properties.set("transactional.id", format!("{}-{pod}", kafka.consumer_group));
+            properties.set("transactional.id", pod_transactional_id(&kafka.consumer_group, pod));
             set_timeouts(&mut properties, transaction_timeout);
         }
         let (inner, calls) = create(&properties, &metrics)?;

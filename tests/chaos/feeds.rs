@@ -1,6 +1,7 @@
 //! Feeds make the tasks: files are written, replaced, renamed and deleted in the directories of two feeds, one each way, while pods
 //! and the broker die. A log of the writer's own, which knows nothing of feeds, says for how long each state of each file
-//! stood; then the answers are audited: each version that stood still long enough was moved once, and no other.
+//! stood; then the answers are audited: each version that stood still long enough was moved once, and no other. All pods
+//! together have a total of sessions with the server, which is counted at its door.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,10 +10,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
 use crate::support::client::Answers;
+use crate::support::gate::Gate;
 use crate::support::kafka::{Kafka, Topics};
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::process::Signal;
@@ -20,6 +23,8 @@ use crate::support::scratch::Scratch;
 use crate::support::vsftpd::Vsftpd;
 
 const PODS: usize = 3;
+/// Sessions with the server over all pods. Nobody is frozen for as long as a lease, so there is no exception to it.
+const TOTAL: usize = 4;
 /// What the feeds wait for.
 const SETTLE: Duration = Duration::from_secs(1);
 /// A state that stood for almost as long may have been seen twice.
@@ -32,6 +37,25 @@ const CHUNK_EVERY: Duration = Duration::from_millis(300);
 /// After the last file, with all that was killed.
 const QUIET_WITHIN: Duration = Duration::from_secs(300);
 const EXIT: Duration = Duration::from_secs(60);
+
+/// What happens to a pod, or to the broker.
+#[derive(Clone, Copy, Debug)]
+enum Disturbance {
+    KillBroker,
+    /// For longer than a session of the group, and not as long as a lease.
+    FreezePod,
+    StopPod,
+    KillPod,
+}
+
+const DISTURBANCES: [Disturbance; 6] = [
+    Disturbance::KillBroker,
+    Disturbance::KillBroker,
+    Disturbance::FreezePod,
+    Disturbance::StopPod,
+    Disturbance::KillPod,
+    Disturbance::KillPod,
+];
 
 /// What the run is given.
 #[derive(Debug)]
@@ -199,6 +223,8 @@ struct Scene {
     kafka: Kafka,
     topics: Topics,
     server: Vsftpd,
+    /// At the server's door.
+    gate: Gate,
     base: Scratch,
     pods: Vec<Pod>,
 }
@@ -208,12 +234,13 @@ impl Scene {
         let kafka = Kafka::start();
         let topics = kafka.topics("feeds-chaos", 6);
         let server = Vsftpd::start();
+        let gate = Gate::before(server.addr(), &[]);
         let base = Scratch::new("feeds-chaos");
         for n in 0..20 {
             fs::create_dir_all(server.root().join(format!("out/d{n}"))).unwrap();
             fs::create_dir_all(base.path().join(format!("out/d{n}"))).unwrap();
         }
-        let mut scene = Scene { kafka, topics, server, base, pods: Vec::new() };
+        let mut scene = Scene { kafka, topics, server, gate, base, pods: Vec::new() };
         let pods: Vec<Pod> = (0..PODS).map(|n| Pod::spawn(&scene.config(n))).collect();
         scene.pods = pods;
         scene
@@ -224,7 +251,7 @@ impl Scene {
         let group = &self.topics.group;
         PodConfig::new(&self.kafka, &self.topics)
             .local("local", self.base.path())
-            .ftp("remote", self.server.addr(), &[])
+            .ftp("remote", self.gate.addr(), &[("max_sessions_total", &TOTAL.to_string())])
             .set("kafka.feeds_topic", json!(format!("{group}-feeds")))
             .set("kafka.coordination_topic", json!(format!("{group}-sessions")))
             .set("pod.name", json!(format!("pod-{pod}")))
@@ -234,27 +261,31 @@ impl Scene {
             )
     }
 
-    /// Something dies, and comes back.
-    fn disturb(&mut self, rng: &mut StdRng) {
+    /// Something dies, and comes back: each kind of it before one comes again.
+    fn disturb(&mut self, rng: &mut StdRng, deck: &mut Vec<Disturbance>) {
         let pod = rng.random_range(0..PODS);
-        match rng.random_range(0..6) {
-            0 => {
+        if deck.is_empty() {
+            deck.extend(DISTURBANCES);
+            deck.shuffle(rng);
+        }
+        match deck.pop().unwrap_or(Disturbance::KillPod) {
+            Disturbance::KillBroker => {
                 eprintln!("the broker is killed");
                 self.kafka.kill();
                 std::thread::sleep(Duration::from_secs(2));
                 self.kafka.restart();
             }
-            1 => {
+            Disturbance::FreezePod => {
                 eprintln!("pod {pod} is frozen for 12 s");
                 self.pods[pod].signal(Signal::STOP);
                 std::thread::sleep(Duration::from_secs(12));
                 self.pods[pod].signal(Signal::CONT);
             }
-            2 => {
+            Disturbance::StopPod => {
                 eprintln!("pod {pod} is stopped");
                 self.pods[pod].terminate(EXIT);
             }
-            _ => {
+            Disturbance::KillPod => {
                 eprintln!("pod {pod} is killed");
                 self.pods[pod].kill9();
             }
@@ -289,12 +320,12 @@ pub fn run(run: &FeedRun) {
     let (mut answered, mut read) = (BTreeSet::new(), 0);
     let (stop, begun) = (std::sync::atomic::AtomicBool::new(false), Instant::now());
     let mut events = StdRng::seed_from_u64(run.seed + 1);
-    let mut disturbances = 0;
+    let (mut disturbances, mut deck) = (0, Vec::new());
     std::thread::scope(|scope| {
         let disturber = scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_secs(events.random_range(4..9)));
-                scene.disturb(&mut events);
+                scene.disturb(&mut events, &mut deck);
                 disturbances += 1;
             }
         });
@@ -322,10 +353,15 @@ pub fn run(run: &FeedRun) {
     }
     answers.read_to_end();
     audit(&writer, &answers);
+    let sessions = scene.gate.count();
     eprintln!(
-        "feeds: {expected} versions moved once each, of {} states that were written within {written:?}; {disturbances} disturbances",
-        writer.sizes
+        "feeds: {expected} versions moved once each, of {} states that were written within {written:?}; {disturbances} \
+         disturbances; {} sessions, {} at most at once",
+        writer.sizes,
+        sessions.total(),
+        sessions.most()
     );
+    assert!(sessions.most() <= TOTAL, "{} sessions at once, of {TOTAL}", sessions.most());
 }
 
 /// Versions that had to be moved.

@@ -9,6 +9,7 @@ use crate::audit::Audit;
 use crate::fleet::Fleet;
 use crate::gaps::Gaps;
 use crate::settings::Settings;
+use crate::site::TOTAL;
 
 pub struct Figures<'a> {
     /// Records in the input topic.
@@ -24,6 +25,8 @@ pub struct Figures<'a> {
     /// Seconds until none stood any more.
     pub swept: u64,
     pub gaps: &'a Gaps,
+    /// The most that the first server had at once; 0 where they were not counted.
+    pub sessions: usize,
     pub seconds: u64,
 }
 
@@ -39,6 +42,7 @@ impl fmt::Display for Figures<'_> {
             stood,
             swept,
             gaps,
+            sessions,
             seconds,
         } = self;
         let Audit { lost, duplicated, wrong, left } = audit;
@@ -55,6 +59,9 @@ impl fmt::Display for Figures<'_> {
         )?;
         write!(f, "rebalances {rebalances}, ")?;
         write!(f, "aborted transactions {} (answers {aborted_answers}), ", fleet.aborted_transactions())?;
+        if *sessions > 0 {
+            write!(f, "sessions with one server {sessions} at most, of {TOTAL}, ")?;
+        }
         write!(f, "longest gaps without answers: {gaps}; ")?;
         write!(f, "seconds {seconds}")
     }

@@ -17,7 +17,7 @@ use crate::gaps::Gaps;
 use crate::network::NetworkEvent;
 use crate::plan::{CONNECTIONS, Plan, Task};
 use crate::settings::Settings;
-use crate::site::Site;
+use crate::site::{Site, TOTAL};
 use crate::support::client::send;
 use crate::support::tunnel::Relay;
 use crate::support::wait::try_wait_for;
@@ -84,6 +84,7 @@ pub fn run(settings: &Settings) {
         stood,
         swept,
         gaps: &gaps,
+        sessions: site.gate.as_ref().map_or(0, |gate| gate.count().most()),
         seconds: begun.elapsed().as_secs(),
     };
     eprintln!("chaos: seed {seed}: {figures}");
@@ -96,6 +97,7 @@ pub fn run(settings: &Settings) {
         "{}\nlag at the end: {lag}\n{bad_ends}",
         audit.examples()
     );
+    assert!(figures.sessions <= TOTAL, "{} sessions at once, of {TOTAL}", figures.sessions);
     assert_eq!(site.records(), *tasks as i64, "the feed itself lost or doubled tasks");
 }
 

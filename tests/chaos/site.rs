@@ -11,6 +11,7 @@ use crate::events::{HEARTBEAT, SESSION};
 use crate::plan::{CONNECTIONS, PARTITIONS, Plan, Side};
 use crate::support::far_network::FarNetwork;
 use crate::support::files::list;
+use crate::support::gate::Gate;
 use crate::support::kafka::{Kafka, Topics};
 use crate::support::pod::PodConfig;
 use crate::support::scratch::Scratch;
@@ -19,6 +20,9 @@ use crate::support::vsftpd::{Host, Vsftpd};
 
 /// What the server of `narrow` grants over all pods: some are turned away with 421.
 const NARROW: &str = "10";
+/// Sessions with the first server over all pods, where it is reached directly and pods have transactions: counted at its
+/// door. Nobody is frozen for as long as a lease, so there is no exception to it.
+pub const TOTAL: usize = 6;
 /// Sessions of one pod with one connection: enough to keep a small machine busy.
 const SESSIONS: usize = 4;
 /// The names of the servers in a network of the pods' own.
@@ -34,6 +38,8 @@ pub struct Site {
     pub servers: [Vsftpd; 3],
     /// Where the pods are, if not here.
     pub network: Option<FarNetwork>,
+    /// At the first server's door, if it is reached directly.
+    pub gate: Option<Gate>,
     /// The way to the first server, if it is reached through one.
     pub tunnel: Option<Relay>,
     /// `group.protocol`.
@@ -70,7 +76,8 @@ impl Site {
         let scratch = Scratch::new("chaos");
         scratch.dir("base");
         let (protocol, tunnel) = ("classic".to_owned(), None);
-        let site = Site { kafka, topics, servers, network, tunnel, protocol, scratch };
+        let gate = network.is_none().then(|| Gate::before(servers[0].addr(), &[]));
+        let site = Site { kafka, topics, servers, network, gate, tunnel, protocol, scratch };
         for side in site.sides() {
             for source in &plan.sources {
                 put(&site.root(side).join(&source.path), &source.content);
@@ -104,6 +111,13 @@ impl Site {
             let (way, first) = (tunnel.tunnel(), tunnel.connection());
             let config = config.set("tunnels.frpc", json!(Relay::frpc().display().to_string()));
             let config = section(section(config, "plant", &way), CONNECTIONS[0], &first);
+            return connections
+                .skip(1)
+                .fold(config, |config, (name, server)| config.ftp(name, server.addr(), &[]));
+        }
+        if let (Some(gate), "exactly_once") = (&self.gate, delivery) {
+            let total = TOTAL.to_string();
+            let config = config.ftp(CONNECTIONS[0], gate.addr(), &[("max_sessions_total", &total)]);
             return connections
                 .skip(1)
                 .fold(config, |config, (name, server)| config.ftp(name, server.addr(), &[]));

@@ -44,6 +44,7 @@ impl Files {
             environment: environment.iter().map(|(k, v)| (k.into(), v.into())).collect(),
             property: |_, _| None,
             files: FilesInUse::All,
+            also_searched: None,
         }
     }
 

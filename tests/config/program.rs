@@ -1,7 +1,7 @@
 //! What the program says of a configuration, and how it ends; and that no secret is in it.
 
 use std::fmt::Write;
-use std::process::Stdio;
+use std::process::{Command, Output, Stdio};
 
 use ftp_pooler::config::{ConfigSources, FilesInUse};
 
@@ -202,6 +202,7 @@ fn the_configurations_debug_form_shows_no_secret() {
         environment: vec![("K".into(), "hunter2".into())],
         property: |_, _| None,
         files: FilesInUse::All,
+        also_searched: None,
     };
     write!(shown, "{sources:?}").unwrap();
     assert!(!shown.contains("hunter2"), "{shown}");
@@ -246,4 +247,35 @@ fn a_command_needs_only_the_secrets_that_it_uses() {
             "{args:?}: {said}"
         );
     }
+}
+
+/// With an `/etc` that nobody else sees: `false` where that is not allowed here.
+fn run_with_own_etc(files: &Files, script: &str) -> Option<Output> {
+    let script = format!("mount -t tmpfs none /etc && mkdir /etc/ftp-pooler && {script}");
+    let run = |script: &str| Command::new("unshare").args(["-r", "-m", "sh", "-ec", script]).output();
+    let is_allowed = run("mount -t tmpfs none /etc").is_ok_and(|ran| ran.status.success());
+    if !is_allowed {
+        eprintln!("skipped: no namespace of its own for a mount");
+        return None;
+    }
+    let program = env!("CARGO_BIN_EXE_ftp-pooler");
+    let place = files.config().parent().unwrap().display().to_string();
+    let script = script.replace("PROGRAM", program).replace("PLACE", &place);
+    Some(run(&script).unwrap())
+}
+
+#[test]
+fn an_installed_configuration_is_found_from_anywhere_and_one_that_is_here_comes_first() {
+    let files = Files::new("kafka: {consumer_group: installed}\n", RIGHT_CONNECTIONS);
+    let script = "cp PLACE/config.yaml PLACE/connections.ini /etc/ftp-pooler; cd PLACE\n\
+                  PROGRAM check --offline --show-config\n\
+                  mkdir config; echo 'kafka: {consumer_group: here}' >config/config.yaml; cp connections.ini config\n\
+                  PROGRAM check --offline --show-config\n\
+                  PROGRAM check --offline --show-config --config config.yaml";
+    let Some(ran) = run_with_own_etc(&files, script) else { return };
+    let said = String::from_utf8(ran.stdout).unwrap();
+    let groups: Vec<&str> =
+        said.lines().filter(|line| line.contains("consumer_group")).map(str::trim).collect();
+    let expected = ["installed", "here", "installed"].map(|group| format!("consumer_group: {group}"));
+    assert_eq!(groups, expected, "{said}{}", String::from_utf8_lossy(&ran.stderr));
 }

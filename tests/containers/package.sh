@@ -47,7 +47,7 @@ apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends /package.deb >/dev/null
 ftp-pooler --version
 [ "$(stat -c '%a %U %G' /etc/ftp-pooler/connections.ini)" = '640 root ftp-pooler-config' ]
-ftp-pooler check --offline --config /etc/ftp-pooler/config.yaml
+(cd / && ftp-pooler check --offline)
 echo '# mine' >>/etc/ftp-pooler/connections.ini
 dpkg -i /package.deb >/dev/null 2>&1
 grep -q '# mine' /etc/ftp-pooler/connections.ini

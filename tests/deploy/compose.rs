@@ -30,6 +30,7 @@ fn loaded(service: &Value) -> Config {
         environment: variables.map(|(name, given)| (name.into(), value(given).into())).collect(),
         property: |_, _| None,
         files: FilesInUse::All,
+        also_searched: None,
     };
     Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }

@@ -40,6 +40,7 @@ fn loaded(kustomization: &str, secret: &str, pod: &str) -> Config {
         environment: environment.collect(),
         property: |_, _| None,
         files: FilesInUse::All,
+        also_searched: None,
     };
     Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }

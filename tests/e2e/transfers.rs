@@ -199,6 +199,9 @@ fn a_wrong_password_is_told_with_530_and_not_tried_over_and_over() {
         assert_eq!(answer.code(), "auth_failed");
         assert_eq!(answer.json["error"]["ftp_code"], 530);
         assert!(!answer.message().contains("guess"));
+        let is_untried =
+            answer.message().starts_with("not tried, since the connection's last login failed: login (");
+        assert_eq!(is_untried, answer.json["attempts"] == 0, "{answer:?}");
     }
     assert_eq!(answers.failures().count(), 10);
     assert!(stage.server.refused_logins() <= 10, "one try for each task at most");

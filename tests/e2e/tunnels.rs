@@ -112,7 +112,10 @@ fn files_pass_both_ways_plain_and_with_tls_and_no_secret_is_seen() {
     assert_eq!(checked.wait_exit(LONG).code(), Some(0), "{}", checked.log_tail(40));
     let report = checked.log();
     assert!(report.contains("something comes through"), "{report}");
-    assert_eq!(report.lines().filter(|line| line.contains(NAME) && line.contains("logs ftp in")).count(), 2);
+    assert_eq!(
+        report.lines().filter(|line| line.contains(NAME) && line.contains("logged in as ftp")).count(),
+        2
+    );
 
     let pod = Pod::start(&config);
     let mut answers = stage.answers();

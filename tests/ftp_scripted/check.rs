@@ -45,7 +45,7 @@ async fn a_data_connection_is_opened_and_a_blocked_one_is_a_failure() {
     let server = Script::new().on("LIST", listing).start().await;
     let well = check(&server, &[]).await;
     assert_eq!(well["state"], "ok", "{well}");
-    assert!(found(&well).contains("logs u in; its directory has 1 entry"), "{well}");
+    assert!(found(&well).contains("logged in as u; its directory has 1 entry"), "{well}");
     assert!(!server.verbs().contains(&"STOR".to_owned()), "nothing is changed");
 
     let blocked = Script::new().on("EPSV", Act::DeadPort).on("PASV", Act::DeadPort).start().await;

@@ -71,6 +71,7 @@ fn configuration(directory: &std::path::Path, plant: &Plant) -> Config {
         environment,
         property: |_, _| None,
         files: FilesInUse::All,
+        also_searched: None,
     };
     Config::load(&sources).unwrap()
 }

@@ -178,6 +178,7 @@ impl Inside {
             lag: halted.is_none().then_some(13),
             unanswered: 5,
             paused: halted.is_some(),
+            paused_for: None,
             halted: halted.map(str::to_owned),
         };
         self.partitions.set(vec![partition(3, Some("offset 7 is out of range")), partition(0, None)]);

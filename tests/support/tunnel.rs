@@ -26,6 +26,8 @@ pub const KEY: &str = "plant-key-{{ 1 }}-secret";
 /// The server's passive ports, where it has a namespace.
 pub const PASSIVE: (u16, u16) = (50_000, 50_039);
 const UP: Duration = Duration::from_secs(20);
+/// frpc tries its login again after up to 20 s.
+const LOADED: Duration = Duration::from_secs(90);
 
 /// A network namespace that reaches this host, and that this host reaches.
 #[derive(Debug)]
@@ -196,6 +198,7 @@ impl Relay {
         relay.write_configurations();
         relay.start_frps();
         relay.start_far();
+        relay.wait_for_far();
         relay
     }
 
@@ -294,6 +297,15 @@ impl Relay {
     /// The frpc beside the server.
     pub fn start_far(&self) {
         *lock(&self.far) = Some(self.run("frpc", &self.enter));
+    }
+
+    /// Until frps has all of its proxies.
+    fn wait_for_far(&self) {
+        let proxies = if self.has_ports() { usize::from(PASSIVE.1 - PASSIVE.0) + 2 } else { 1 };
+        wait_until("the far frpc's proxies", LOADED, || {
+            let far = lock(&self.far);
+            far.as_ref().is_some_and(|far| far.log().matches("start proxy success").count() >= proxies)
+        });
     }
 
     pub fn kill_far(&self) {

@@ -14,6 +14,9 @@ use crate::tunnel::Tunnels;
 /// Between two looks at a tunnel that is not up yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// After `up_within`, for the reason why it is not up: the tunnel's own deadline began a moment later.
+const REASON_GRACE: Duration = Duration::from_secs(2);
+
 /// Tunnels that some connections need.
 #[derive(Debug)]
 pub struct CommandTunnels {
@@ -80,7 +83,7 @@ impl CommandTunnels {
 }
 
 async fn settled(tunnel: &ManagedTunnel) -> Result<(), String> {
-    let end = Instant::now() + tunnel.config.up_within;
+    let end = Instant::now() + tunnel.config.up_within + REASON_GRACE;
     loop {
         match tunnel.outage() {
             None => return Ok(()),

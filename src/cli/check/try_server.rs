@@ -24,7 +24,7 @@ pub(super) async fn try_server(connection: &FtpConnection, is_deep: bool) -> Fou
         Err(error) => return Found::Failed(error.to_string()),
     };
     let tls = if connection.tls.mode == TlsMode::Off { "" } else { ", over TLS" };
-    let mut found = format!("{}:{} logs {} in{tls}", connection.host, connection.port, connection.user);
+    let mut found = format!("{}:{}: logged in as {}{tls}", connection.host, connection.port, connection.user);
     found.push_str(&limited("bandwidth", &connection.bandwidth));
     let listed = list(connection, &mut session).await;
     let is_listed = listed.is_ok();

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use clap::builder::{PossibleValue, TypedValueParser};
+use clap_complete::engine::ArgValueCompleter;
 
 use crate::cli::arg_parsers::{TimeArgument, duration, moment};
 use crate::cli::args::ConfigFiles;
+use crate::cli::complete;
 use crate::cli::output::OutputFormat;
 use crate::cli::submit::KeyFrom;
 use crate::failure::Code;
@@ -73,7 +75,7 @@ pub struct FailureSelection {
     pub code: Vec<Code>,
 
     /// Only this FTP connection; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::ftp_connections))]
     pub connection: Vec<String>,
 
     /// Only this task; repeatable

@@ -4,8 +4,10 @@
 #![allow(clippy::doc_markdown)]
 
 use clap::Subcommand;
+use clap_complete::engine::ArgValueCompleter;
 
 use crate::cli::args::ConfigFiles;
+use crate::cli::complete;
 use crate::cli::output::OutputFormat;
 
 #[derive(Debug, clap::Args)]
@@ -58,6 +60,7 @@ pub struct ListFeedsArgs {
 pub struct OneFeedArgs {
     /// The feed
     #[arg(value_name = "NAME")]
+    #[arg(add = ArgValueCompleter::new(complete::feeds))]
     pub name: String,
 
     #[command(flatten)]
@@ -72,6 +75,7 @@ pub struct OneFeedArgs {
 pub struct ForgetArgs {
     /// The feed
     #[arg(value_name = "NAME")]
+    #[arg(add = ArgValueCompleter::new(complete::feeds))]
     pub name: String,
 
     /// Files, by their paths beneath the feed's source

@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap_complete::engine::ArgValueCompleter;
 
 use crate::cli::arg_parsers::{TimeArgument, duration, moment, size};
 use crate::cli::args::ConfigFiles;
+use crate::cli::complete;
 use crate::cli::output::OutputFormat;
 use crate::cli::pod_metrics;
 use crate::cli::pod_url::PodUrl;
@@ -19,9 +21,11 @@ use crate::config::{AfterTransfer, FileCriteria, TaskSettings};
 pub struct SubmitArgs {
     /// A file with a task (a JSON object) on each line, or - for standard input. Together with DESTINATION: what
     /// to move, as CONNECTION:PATH, a directory or a file
+    #[arg(add = ArgValueCompleter::new(complete::sources))]
     pub source: String,
 
     /// Destination, as CONNECTION:PATH; one side is a local connection, the other one an FTP connection
+    #[arg(add = ArgValueCompleter::new(complete::locations))]
     pub destination: Option<String>,
 
     #[command(flatten)]

@@ -319,10 +319,7 @@ fn tell_choice(seen: &WalkSummary, chosen: u64, skipped: u64, is_recursive: bool
         note(&format!("{} beneath it left out ({why})", directories(seen.left_out)));
     }
     if skipped > 0 {
-        note(&format!(
-            "{} left out: there already, with the same size",
-            super::output::count(skipped, "file")
-        ));
+        note(&format!("{} skipped: same size at destination", super::output::count(skipped, "file")));
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 
+use super::super::partition_report::BlockedPartitions;
 use super::super::rebalance::{AssignmentChange, list_of};
 use super::super::retry_assignment::{GroupShape, RetryAssignmentChange};
 use super::{Consume, Phase, PollLoop, is_done};
@@ -175,7 +176,7 @@ impl PollLoop {
         self.parts.metrics.held(budget.tasks(), budget.bytes());
         self.unblock(&owned);
         self.skip_end_markers(&owned);
-        let blocked = (&self.paused, &self.halts);
+        let blocked = BlockedPartitions { paused: &self.paused, halts: &self.halts, delayed: &self.delayed };
         self.partition_reporter.report(&owned, blocked, &*self.parts.downstream, &self.parts.metrics);
     }
 

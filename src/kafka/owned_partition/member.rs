@@ -20,8 +20,8 @@ use super::transactions::OwnerProducer;
 use super::{OwnedState, OwnedTopic};
 use crate::config::KafkaConfig;
 use crate::kafka::{
-    CommitError, LogThrottle, consumer_properties, log_error, log_line, rebalance_while_closing,
-    uses_new_protocol, without_value,
+    CommitError, LogThrottle, consumer_properties, log_error, log_line, owned_transactional_id, owners_group,
+    rebalance_while_closing, uses_new_protocol, without_value,
 };
 
 /// Waiting for a record.
@@ -62,7 +62,7 @@ pub fn spawn_owned_topic(
     clock: fn() -> Duration,
     make: impl Fn(i32) -> Box<dyn OwnedState> + Send + 'static,
 ) -> io::Result<OwnedTopicHandle> {
-    let group = format!("{}.{}", kafka.consumer_group, owned.purpose);
+    let group = owners_group(&kafka.consumer_group, owned.purpose);
     let context = OwnerContext { purpose: owned.purpose, ..OwnerContext::default() };
     let properties = member_properties(kafka, pod, &group);
     let consumer =
@@ -73,7 +73,6 @@ pub fn spawn_owned_topic(
         kafka: kafka.clone(),
         pod: pod.to_owned(),
         topic: owned.topic.clone(),
-        group,
         purpose: owned.purpose,
         clock,
         make: Box::new(make),
@@ -146,7 +145,6 @@ struct Member {
     kafka: KafkaConfig,
     pod: String,
     topic: String,
-    group: String,
     purpose: &'static str,
     clock: fn() -> Duration,
     make: MakeState,
@@ -275,7 +273,7 @@ impl Member {
         match partition.ownership.next_step(now) {
             NextStep::Wait | NextStep::Restore => {} // until the pause is over; until the end is reported
             NextStep::Fence => {
-                let id = format!("{}.{number}", self.group);
+                let id = owned_transactional_id(&self.kafka.consumer_group, self.purpose, number);
                 partition.producer = None; // its identity is this one's from now on
                 partition.producer = Some(OwnerProducer::begin(&self.kafka, &self.pod, &id)?);
                 partition.ownership.fenced();

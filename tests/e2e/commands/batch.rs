@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Shell;
-use crate::stage::{LONG, Stage};
+use crate::stage::{EXIT, LONG, Stage};
 use crate::support::client::{Outgoing, download};
 use crate::support::gate::Gate;
 use crate::support::pod::Pod;
@@ -102,4 +102,52 @@ fn without_its_topic_a_batch_has_an_id_and_no_more() {
     assert!(list.stderr.contains("is not there: `ftp-pooler topics` makes it"), "{list:?}");
     let topic = format!("{}-control", stage.topics.tasks);
     assert_eq!(stage.kafka.topics_named(&topic), [], "no command makes it by accident");
+}
+
+/// The batch as the pod's API has it, without what differs from one to the next, and its open failures.
+fn counted(pod: &Pod, batch: &str) -> Option<(Value, Value)> {
+    let (_, batches) = pod.get("/api/v1/batches")?;
+    let batches: Value = serde_json::from_str(&batches).ok()?;
+    let of = batches["batches"].as_array()?.iter().find(|of| of["batch"] == batch)?;
+    let (_, pool) = pod.get("/api/v1/pool")?;
+    let pool: Value = serde_json::from_str(&pool).ok()?;
+    Some((
+        json!([of["completed"], of["failed"], of["open"], of["is_exact"]]),
+        pool["open_failures"]["open"].clone(),
+    ))
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn open_batches_and_failures_are_counted_on_when_a_pod_starts_again() {
+    let stage = Stage::new("batch-restart");
+    stage.server.put("f", b"content");
+    let gate = Gate::before(stage.server.addr(), &[]);
+    gate.shut();
+    let config = stage
+        .config()
+        .ftp("dead", gate.addr(), &[])
+        .set("kafka.coordination_topic", json!(format!("{}-sessions", stage.topics.group)));
+    let shell = Shell::new(&config);
+    assert_eq!(shell.run(&["topics", "--partitions", "1"]).code, Some(0));
+    let pod = Pod::start(&config);
+    let well = (0..3).map(|n| download(&format!("well-{n}"), "remote", "f", &format!("well/{n}")));
+    let wrong = (0..2).map(|n| download(&format!("wrong-{n}"), "remote", "nothing", &format!("wrong/{n}")));
+    let dead = (0..4).map(|n| download(&format!("dead-{n}"), "dead", "f", &format!("dead/{n}")));
+    let file = shell.lines("tasks", well.chain(wrong).chain(dead));
+    let batch = batch_of(&shell.run(&["submit", &file, "--output", "json"]));
+    let exact = Some((json!([3, 2, 4, true]), json!(2)));
+    wait_until("all but the dead server's to be answered", LONG, || counted(&pod, &batch) == exact);
+
+    assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+    let pod = Pod::start(&config);
+    wait_until("the same after a restart", LONG, || counted(&pod, &batch) == exact);
+
+    // What it has announced survives a crash, too; whether more was answered before the crash, nobody knows.
+    let other = Pod::start(&config.clone().set("pod.name", json!("pod-1")));
+    let inexact = Some((json!([3, 2, 4, false]), json!(2)));
+    wait_until("another pod to have read it", LONG, || counted(&other, &batch) == inexact);
+    pod.kill9();
+    let pod = Pod::start(&config);
+    wait_until("no fewer after a crash", LONG, || counted(&pod, &batch) == inexact);
 }

@@ -98,7 +98,7 @@ fn what_is_at_the_destination_already_is_left_out_if_asked_for() {
     let first = submit("remote:pub", "local:in");
     assert!(first.stdout.contains("completed  3 "), "{first:?}");
     let second = submit("remote:pub", "local:in");
-    assert!(second.stderr.contains("3 files left out: there already, with the same size"), "{second:?}");
+    assert!(second.stderr.contains("3 files skipped: same size at destination"), "{second:?}");
     assert!(second.stderr.contains("no tasks: nothing was sent"), "{second:?}");
 
     stage.server.put("pub/grows", b"12");
@@ -108,10 +108,10 @@ fn what_is_at_the_destination_already_is_left_out_if_asked_for() {
 
     // The other way round, and one file under another name.
     assert!(submit("local:in", "remote:back").stdout.contains("completed  3 "));
-    assert!(submit("local:in", "remote:back/").stderr.contains("3 files left out"));
-    assert!(submit("local:in/a", "remote:back/").stderr.contains("1 file left out"));
+    assert!(submit("local:in", "remote:back/").stderr.contains("3 files skipped"));
+    assert!(submit("local:in/a", "remote:back/").stderr.contains("1 file skipped"));
     assert!(submit("local:in/a", "remote:back/a2").stdout.contains("completed  1 "));
-    assert!(submit("local:in/a", "remote:back/a2").stderr.contains("1 file left out"));
+    assert!(submit("local:in/a", "remote:back/a2").stderr.contains("1 file skipped"));
     assert_eq!(stage.answers().wait_for(8, LONG).all.len(), 8);
 }
 

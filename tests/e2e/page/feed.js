@@ -35,7 +35,7 @@
     message: "cannot connect to ftp7.example.com:21: connection refused", advice: "Look whether the server is up.",
     attempts: 4, ftp_code: null });
   const partition = (n) => ({ topic: "ftp-tasks", partition: n, committed: 5, position: 9, end: 12, lag: 7, unanswered: 4,
-    paused: n === 1, halted: n === 2 ? "offset 5 is out of range: the partition holds 7 to 12" : null });
+    paused: n === 1 || n === 3, paused_for: { 1: "pod_full", 3: "not_due" }[n] ?? null, halted: n === 2 ? "offset 5 is out of range: the partition holds 7 to 12" : null });
   const tunnel = (n) => ({ name: `tunnel-${n}`, servers: ["frps.example.com:7000"], state: n ? "disconnected" : "connected",
     since: iso(begun), address: "127.77.0.9:2121", leads_to: "ports", connects: n, connections: ["server-001"],
     error: n ? { class: "server_unreachable", message: "connection refused", advice: "check that frps runs" } : null });

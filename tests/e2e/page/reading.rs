@@ -363,7 +363,7 @@ fn feeds_open_batches_and_open_failures_are_shown_with_what_their_numbers_mean()
     assert!(b.text("#batch-rows tr:nth-child(2)").contains("at most 598"), "some answers may not be counted");
     let failures = b.text("#open-failures");
     assert!(
-        failures.starts_with("12 open over all pods: 15 failed since 11:45:00, 3 sent again."),
+        failures.starts_with("12 open over all pods: 15 failed since 2026-01-31 11:45:00, 3 sent again."),
         "{failures}"
     );
     let failing = b.text("#feed-table > tbody:first-of-type");
@@ -373,6 +373,9 @@ fn feeds_open_batches_and_open_failures_are_shown_with_what_their_numbers_mean()
     );
     assert!(b.text("#feed-table").contains("by alice") && b.text("#feed-table").contains("100 of 120"));
     assert_eq!(b.text("#n-feeds"), "3, 1 failing");
+    let partitions = b.text("#partition-rows");
+    let reasons = ["paused: the pod has all the tasks that it may", "waits until its next task is due"];
+    assert!(reasons.iter().all(|reason| partitions.contains(reason)), "{partitions}");
 
     b.eval("feed.push('pool', {...feed.last.pool, batches: {total: 0, batches: []}, feeds: []})");
     b.wait("no section without a batch", "document.getElementById('batches').hidden");

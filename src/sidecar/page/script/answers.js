@@ -43,9 +43,15 @@ function listFailures() {
 }
 
 // What a partition does, in words, and how good that is.
-function partitionState({ halted, paused }) {
+const PAUSES = {
+  pod_full: ["paused: the pod has all the tasks that it may", "warn"],
+  partition_full: ["paused: too many unanswered records", "warn"],
+  not_due: ["waits until its next task is due", ""],
+};
+
+function partitionState({ halted, paused, paused_for: why }) {
   if (halted) return [`halted: ${halted}`, "bad"];
-  return paused ? ["paused: the pod is full, or it is not due yet", "warn"] : ["reading", ""];
+  return paused ? PAUSES[why] ?? ["paused", "warn"] : ["reading", ""];
 }
 
 function partitionRow() {

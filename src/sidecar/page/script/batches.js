@@ -35,7 +35,7 @@ function showBatches({ batches, open_failures: failures }) {
   listBatches();
   const { open, answered: all, sent_again: again, since } = failures;
   say(byId("open-failures"), all + again === 0 ? ""
-    : `${count(open)} open over all pods: ${count(all)} failed since ${clock(since * 1000)}, ${count(again)} sent again. ` +
+    : `${count(open)} open over all pods: ${count(all)} failed since ${dateClock(since * 1000)}, ${count(again)} sent again. ` +
       "“ftp-pooler failures --open” counts all that Kafka has.");
 }
 

@@ -23,6 +23,12 @@ function clock(time) {
   return Number.isNaN(at.getTime()) ? NONE : at.toISOString().slice(11, 19);
 }
 
+// With its date, for what may be days ago.
+function dateClock(time) {
+  const at = new Date(time);
+  return Number.isNaN(at.getTime()) ? NONE : at.toISOString().slice(0, 19).replace("T", " ");
+}
+
 // As two units at most: "8 s", "3 min 12 s", "2 h 5 min", "3 d 4 h".
 function span(seconds) {
   const s = Math.max(0, Math.floor(seconds));

@@ -6,7 +6,9 @@ use crate::failure::{Failure, FailureClass};
 use crate::lines::LineMeaning;
 use crate::state::TunnelState;
 
-use super::{Action, ClientCore, DOUBT_INTERVAL, MAX_FAILED_PROBES, Moment, Process, Session};
+use super::{
+    AWAITED_INTERVAL, Action, ClientCore, DOUBT_INTERVAL, MAX_FAILED_PROBES, Moment, Process, Session,
+};
 
 impl ClientCore {
     /// frpc runs; it has the tunnels that are wanted now.
@@ -319,7 +321,11 @@ impl ClientCore {
             tracked.probe_at = Some(now.instant + DOUBT_INTERVAL);
             return;
         }
-        tracked.probe_at = Some(now.instant + tracked.retry.next_wait());
+        let wait = tracked.retry.next_wait();
+        // who opened it waits for it until its deadline: the far side may be up any moment
+        let is_awaited = tracked.status.state == TunnelState::Connecting && tracked.deadline.is_some();
+        let wait = if is_awaited { wait.min(AWAITED_INTERVAL) } else { wait };
+        tracked.probe_at = Some(now.instant + wait);
         let is_definite = failure.class != FailureClass::ProbeFailed;
         let was_connected = tracked.status.state == TunnelState::Connected;
         if is_definite || was_connected || tracked.status.state.failure().is_some() {

@@ -63,6 +63,8 @@ impl Default for Timing {
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// Probes that must fail in a row before a connected tunnel is called disconnected.
 const MAX_FAILED_PROBES: u32 = 3;
+/// The longest wait between two probes of a tunnel whose first connection is still waited for.
+const AWAITED_INTERVAL: Duration = Duration::from_secs(2);
 /// Between the probes of a connected tunnel after one has failed.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -100,6 +100,27 @@ fn accepted_is_not_connected_until_the_probe_succeeds() {
 }
 
 #[test]
+fn a_tunnel_that_is_awaited_is_probed_every_two_seconds_until_its_deadline() {
+    let mut bench = Bench::new(1);
+    bench.add("web");
+    bench.after(0);
+    bench.started();
+    bench.line(LineMeaning::LoggedIn);
+    bench.line(LineMeaning::Started("web".to_owned()));
+    let deadline = u64::try_from(bench.core.timing.connect_deadline.as_millis()).unwrap();
+    while bench.millis + 2_000 < deadline {
+        bench.probed("web", probe_failed());
+        let due = bench.core.tunnels()["web"].probe_at.expect("a next probe");
+        let wait = due.saturating_duration_since(bench.now().instant);
+        assert!(wait <= Duration::from_secs(2), "{wait:?}");
+        bench.millis += u64::try_from(wait.as_millis()).unwrap() + 1;
+    }
+    assert_eq!(bench.state("web"), "connecting");
+    bench.probed("web", Ok(()));
+    assert_eq!(bench.state("web"), "connected");
+}
+
+#[test]
 fn frpcs_words_explain_a_failed_probe_at_once() {
     let mut bench = Bench::new(1);
     bench.add("t");

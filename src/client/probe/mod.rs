@@ -1,99 +1,88 @@
 //! Looks at the cluster without joining the group: for `ftp-pooler check`. What a pod needs of it is tried here, as far as
 //! that can be tried without disturbing one.
+//!
+//! ```text
+//! topics             which are needed, how, and what is found of them
+//! transactional_ids  whether this user may use those of the pods
+//! ```
+
+mod topics;
+mod transactional_ids;
 
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Cluster;
-use crate::config::{KafkaConfig, RetryConfig};
+use crate::config::{Config, KafkaConfig};
 use crate::kafka::{
-    AllowedRights, GroupDescription, LastConnectionError, TopicRightsQuery, consumer_properties,
-    is_unanswered, missing_rights, needed_rights, partition_count, too_few_partitions, without_value,
+    FEEDS, GroupDescription, LastConnectionError, SESSIONS, consumer_properties, is_unanswered, owners_group,
+    partition_count, too_few_partitions, without_value,
 };
+use topics::topic_findings;
+use transactional_ids::id_findings;
 
 /// One request to the cluster.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// One connection to a broker's address.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// A pod creates it.
-const NOT_YET: &str = "not there yet: a pod makes it as it starts, where it may";
-/// A pod does not create it.
-const NO_TOPIC: &str = "is not there: `ftp-pooler topics` makes it";
-/// Of records with one key, compaction keeps the last one.
-const COMPACTED_TASKS: &str =
-    "it is compacted: of tasks with one key that were not read in time, the last one alone is left";
-const COMPACTED_ANSWERS: &str = "it is compacted: of answers with one key, the last one alone is left; `failures retry` does not trust it";
-
-/// Tasks are done without it.
-const NO_CONTROL: &str =
-    "is not there: batches can be neither listed nor cancelled; `ftp-pooler topics` makes it";
-
 const GROUP_DENIED: &str = "Kafka denies this user Read on the group: no pod can join it";
 
 /// One thing of the cluster's that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaFinding {
-    /// `kafka`, `topic` or `group`.
+    /// `kafka`, `topic`, `group`, or `id` for a transactional one.
     pub kind: &'static str,
     pub name: String,
     /// What is there, or what is wrong.
     pub found: Result<String, String>,
 }
 
+/// All that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaProbe {
+    /// The first answer of a broker, its connection included.
+    pub answered_within: Duration,
+    pub findings: Vec<KafkaFinding>,
+}
+
 type Client = BaseConsumer<LastConnectionError>;
 
-/// Asks the cluster for the topics (the retry topic among them where tasks are deferred), what this user may do with them,
-/// and the group, and connects to each broker. Blocks, for [`DEADLINE`] a question at most.
+/// Asks the cluster for the topics, what this user may do with them, the groups and the transactional ids, as far as
+/// this configuration needs them, and connects to each broker. Blocks, for [`DEADLINE`] a question at most.
 ///
 /// # Errors
 /// What is wrong where no topic could be asked for: no broker answers, or a property is none.
-pub fn probe(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Result<Vec<KafkaFinding>, String> {
-    let mut properties = consumer_properties(kafka, pod);
+pub fn probe(config: &Config) -> Result<KafkaProbe, String> {
+    let begun = Instant::now();
+    let mut properties = consumer_properties(&config.kafka, &config.pod.name);
     properties.remove("group.id"); // it asks, and never joins
     let client: Client = properties
         .create_with_context(LastConnectionError::default())
         .map_err(|error| without_value(error).to_string())?;
     let client = Arc::new(client);
     // First: once it knows the brokers, librdkafka has no use for the addresses that it began with.
-    let (brokers, unreachable) = unreachable_brokers(&client, &kafka.input_topic)?;
-    if unreachable.len() == brokers {
-        return Ok(unreachable); // each question would only time out
-    }
-    match look(&client, (kafka, retry)) {
-        Ok(found) => Ok(unreachable.into_iter().chain(found).collect()),
-        Err(why) if unreachable.is_empty() => Err(why),
-        Err(_) => Ok(unreachable), // and this is why
-    }
+    let brokers = brokers(&client, &config.kafka.input_topic)?;
+    let answered_within = begun.elapsed();
+    let mut findings = unreachable(&brokers);
+    if findings.len() < brokers.len() {
+        match look(&client, config) {
+            Ok(found) => findings.extend(found),
+            Err(why) if findings.is_empty() => return Err(why),
+            Err(_) => {} // those that cannot be reached are why
+        }
+    } // else each question would only time out
+    Ok(KafkaProbe { answered_within, findings })
 }
 
-/// The topics, and the group.
-fn look(
-    client: &Arc<Client>,
-    (kafka, retry): (&KafkaConfig, &RetryConfig),
-) -> Result<Vec<KafkaFinding>, String> {
-    let mut findings = Vec::new();
-    for topic in [&kafka.input_topic, &kafka.result_topic, &kafka.fail_topic] {
-        let count = count(client, topic)?;
-        let found = count.and_then(|count| count.map(described).ok_or_else(|| NO_TOPIC.to_owned()));
-        findings.push(KafkaFinding { kind: "topic", name: topic.clone(), found });
-    }
-    if retry.enabled {
-        let topic = &kafka.retry_topic;
-        let found = count(client, topic)?;
-        let found = found.map(|count| count.map_or_else(|| NOT_YET.to_owned(), described));
-        findings.push(KafkaFinding { kind: "topic", name: topic.clone(), found });
-    }
-    let topic = &kafka.control_topic;
-    let found = count(client, topic)?;
-    let found = found.map(|count| count.map_or_else(|| NO_CONTROL.to_owned(), described));
-    findings.push(KafkaFinding { kind: "topic", name: topic.clone(), found });
-    name_missing_rights(client, (kafka, retry), &mut findings);
-    warn_of_compaction(kafka, &mut findings);
+/// The topics, the groups, and the transactional ids.
+fn look(client: &Arc<Client>, config: &Config) -> Result<Vec<KafkaFinding>, String> {
+    let kafka = &config.kafka;
+    let mut findings = topic_findings(client, config)?;
     let group = GroupDescription::fetch(client, &kafka.consumer_group, DEADLINE);
     if let Some(KafkaFinding { found: Ok(text), .. }) = findings.first_mut()
         && let Ok(Some(partitions)) = partition_count(client.client(), &kafka.input_topic, DEADLINE)
@@ -103,52 +92,32 @@ fn look(
         text.push_str(": ");
         text.push_str(&warning);
     }
-    findings.push(KafkaFinding {
-        kind: "group",
-        name: kafka.consumer_group.clone(),
-        found: group_found(group, &LastConnectionError::of(client), || {
-            Cluster::new(kafka).is_ok_and(|cluster| cluster.is_group_denied())
-        }),
-    });
+    findings.push(group_finding(client, kafka, group));
+    for purpose in owners(config) {
+        let kafka =
+            KafkaConfig { consumer_group: owners_group(&kafka.consumer_group, purpose), ..kafka.clone() };
+        let group = GroupDescription::fetch(client, &kafka.consumer_group, DEADLINE);
+        findings.push(group_finding(client, &kafka, group));
+    }
+    findings.extend(id_findings(config));
     Ok(findings)
 }
 
-/// Takes back what was found of topics that this user may see and not use.
-fn name_missing_rights(
-    client: &Arc<Client>,
-    (kafka, retry): (&KafkaConfig, &RetryConfig),
-    findings: &mut [KafkaFinding],
-) {
-    let needed = needed_rights(kafka, retry);
-    let query = TopicRightsQuery::send(client, needed.keys().map(String::as_str), None, DEADLINE);
-    // Brokers that cannot say allow what they allow: the pod finds out.
-    let allowed: AllowedRights = query.answer(DEADLINE).and_then(Result::ok).unwrap_or_default();
-    for finding in findings {
-        let Some(needed) = needed.get_key_value(&finding.name) else { continue };
-        let needed = [(needed.0.clone(), needed.1.clone())].into();
-        if let Some(missing) = missing_rights(&needed, &allowed).first() {
-            finding.found = Err(format!("Kafka denies this user {missing}"));
-        }
-    }
+/// The purposes for which pods own partitions.
+fn owners(config: &Config) -> impl Iterator<Item = &'static str> {
+    let has_total = config.connections.ftp.values().any(|ftp| ftp.max_sessions_total.is_some());
+    let purposes = [(has_total, SESSIONS), (!config.feeds.is_empty(), FEEDS)];
+    purposes.into_iter().filter_map(|(is_needed, purpose)| is_needed.then_some(purpose))
 }
 
-fn warn_of_compaction(kafka: &KafkaConfig, findings: &mut [KafkaFinding]) {
-    let Ok(cluster) = Cluster::new(kafka) else { return };
-    for KafkaFinding { name, found, .. } in findings {
-        let warning = if *name == kafka.input_topic {
-            COMPACTED_TASKS
-        } else if *name == kafka.result_topic || *name == kafka.fail_topic {
-            COMPACTED_ANSWERS
-        } else {
-            continue; // the pod itself refuses a retry topic that is
-        };
-        if let Ok(text) = found
-            && cluster.is_compacted(name)
-        {
-            text.push_str(": warning: ");
-            text.push_str(warning);
-        }
-    }
+fn group_finding(
+    client: &Arc<Client>,
+    kafka: &KafkaConfig,
+    group: Result<GroupDescription, KafkaError>,
+) -> KafkaFinding {
+    let is_denied = || Cluster::new(kafka).is_ok_and(|cluster| cluster.is_group_denied());
+    let found = group_found(group, &LastConnectionError::of(client), is_denied);
+    KafkaFinding { kind: "group", name: kafka.consumer_group.clone(), found }
 }
 
 fn group_found(
@@ -172,12 +141,13 @@ fn group_found(
     }
 }
 
-/// Connects to each broker at the address that the others name it by, as a pod does; how many there are, and what is wrong
-/// with some.
-fn unreachable_brokers(client: &Arc<Client>, topic: &str) -> Result<(usize, Vec<KafkaFinding>), String> {
+/// A broker's id, and the address that the others name it by.
+type BrokerAddress = (i32, String, i32);
+
+fn brokers(client: &Arc<Client>, topic: &str) -> Result<Vec<BrokerAddress>, String> {
     let metadata =
         client.client().fetch_metadata(Some(topic), DEADLINE).map_err(|error| unanswered(client, &error))?;
-    let brokers: Vec<(i32, String, i32)> = metadata
+    let brokers: Vec<BrokerAddress> = metadata
         .brokers()
         .iter()
         .map(|broker| (broker.id(), broker.host().to_owned(), broker.port()))
@@ -187,7 +157,12 @@ fn unreachable_brokers(client: &Arc<Client>, topic: &str) -> Result<(usize, Vec<
             "the brokers' answer names none of them: they may only have started; try again".to_owned()
         );
     }
-    let unreachable = std::thread::scope(|scope| {
+    Ok(brokers)
+}
+
+/// Connects to each broker, as a pod does; what is wrong with some.
+fn unreachable(brokers: &[BrokerAddress]) -> Vec<KafkaFinding> {
+    std::thread::scope(|scope| {
         let tries: Vec<_> = brokers
             .iter()
             .map(|(id, host, port)| {
@@ -207,8 +182,7 @@ fn unreachable_brokers(client: &Arc<Client>, topic: &str) -> Result<(usize, Vec<
             Some(KafkaFinding { kind: "kafka", name, found })
         };
         tries.into_iter().filter_map(failed).collect()
-    });
-    Ok((brokers.len(), unreachable))
+    })
 }
 
 fn connects(host: &str, port: i32) -> Result<(), String> {
@@ -224,39 +198,10 @@ fn connects(host: &str, port: i32) -> Result<(), String> {
     Err(why)
 }
 
-/// How many partitions a topic has; the inner error says what is wrong with this topic alone.
-fn count(client: &Client, topic: &str) -> Result<Result<Option<usize>, String>, String> {
-    match partition_count(client.client(), topic, DEADLINE) {
-        Ok(count) => Ok(Ok(count)),
-        Err(KafkaError::MetadataFetch(code)) if is_of_the_topic(code) => Ok(Err(code.to_string())),
-        Err(error) => Err(unanswered(client, &error)),
-    }
-}
-
 fn unanswered(client: &Client, error: &KafkaError) -> String {
     match LastConnectionError::of(client) {
         why if is_unanswered(error) => format!("no broker answers{why}"),
         why => format!("{error}{why}"),
-    }
-}
-
-/// Whether an answer about a topic is the topic's own, and not the connection's.
-fn is_of_the_topic(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        code,
-        Code::TopicAuthorizationFailed
-            | Code::InvalidTopic
-            | Code::LeaderNotAvailable
-            | Code::UnknownTopicOrPartition
-            | Code::UnknownTopic
-    )
-}
-
-fn described(partitions: usize) -> String {
-    match partitions {
-        1 => "1 partition".to_owned(),
-        count => format!("{count} partitions"),
     }
 }
 
