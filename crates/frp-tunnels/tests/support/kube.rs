@@ -92,7 +92,8 @@ impl ApiServer {
         for file in ["definitions.yaml", "rbac.yaml"] {
             for mut object in documents(&std::fs::read_to_string(manifests.join(file)).unwrap()) {
                 // as kustomize does it
-                for subject in object["subjects"].as_array_mut().into_iter().flatten() {
+                let subjects = object.get_mut("subjects").and_then(Value::as_array_mut);
+                for subject in subjects.into_iter().flatten() {
                     subject["namespace"] = json!(NAMESPACE);
                 }
                 self.apply(&object).await;
