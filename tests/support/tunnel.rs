@@ -301,7 +301,7 @@ impl Relay {
 
     /// Until frps has all of its proxies.
     fn wait_for_far(&self) {
-        let proxies = if self.has_ports() { usize::from(PASSIVE.1 - PASSIVE.0) + 2 } else { 1 };
+        let proxies = if self.has_ports { usize::from(PASSIVE.1 - PASSIVE.0) + 2 } else { 1 };
         wait_until("the far frpc's proxies", LOADED, || {
             let far = lock(&self.far);
             far.as_ref().is_some_and(|far| far.log().matches("start proxy success").count() >= proxies)
