@@ -19,6 +19,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::command::{Running, command};
 use support::{Echo, Frps, Service, TOKEN, free_port, until};
+use tokio::io::AsyncReadExt as _;
 
 const GROUP: &str = "tunnels.ftp-pooler.io/v1alpha1";
 const KEY: &str = "a-key-that-is-hidden";
@@ -99,6 +100,16 @@ async fn until_gone(server: &ApiServer, kind: &str, name: &str) {
     until("it is gone", async || server.get(GROUP, kind, name).await.is_none()).await;
 }
 
+/// Reads what the service says first.
+async fn greeted(session: &mut Echo, greeting: &str) {
+    let mut got = vec![0; greeting.len()];
+    tokio::time::timeout(support::PATIENCE, session.0.read_exact(&mut got))
+        .await
+        .expect("a greeting in time")
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&got), greeting);
+}
+
 fn address(object: &Value) -> String {
     object["status"]["address"].as_str().unwrap().to_owned()
 }
@@ -121,7 +132,8 @@ async fn a_tunnel_is_ready_when_its_greeting_came_through() {
     let db = until_condition(&server, "Tunnel", "db", ("Ready", "True", "Ready")).await;
     until_condition(&server, "TunnelServer", "main", ("Ready", "True", "Ready")).await;
     let mut live = Echo::connect(&address(&db)).await;
-    live.round_trip("220 hello\r\n").await;
+    greeted(&mut live, "220 hello\r\n").await;
+    live.round_trip("before").await;
 
     // others come, change and go; this connection lives
     server.apply(&exposed("silent", service.port, "greeting:SSH-")).await;
@@ -279,7 +291,8 @@ async fn what_is_visited_is_a_service_here() {
     let host = slice["endpoints"][0]["addresses"][0].as_str().unwrap().to_owned();
     let control = slice["ports"].as_array().unwrap().iter().find(|port| port["name"] == "p21").unwrap();
     let mut session = Echo::connect(&format!("{host}:{}", control["port"])).await;
-    session.round_trip("220 far\r\n").await;
+    greeted(&mut session, "220 far\r\n").await;
+    session.round_trip("through both").await;
 
     // a Service of somebody else is left alone
     let mut other = near.clone();
