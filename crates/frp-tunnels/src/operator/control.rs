@@ -125,7 +125,7 @@ impl Controller {
         });
         let added = missing.map(|tunnel| async move {
             let added = self.cluster.set_finalizer(tunnel, true).await;
-            log_failure(added, name_of(tunnel), "finalizer_not_added");
+            log_failure(added, name_of(tunnel), "add the finalizer");
         });
         join_all(added).await;
     }
@@ -151,7 +151,7 @@ impl Controller {
                 self.cluster.tell(tunnel, true, "ClosedWhileDown", note).await;
             }
             let removed = self.cluster.set_finalizer(tunnel, false).await;
-            if log_failure(removed, name, "finalizer_not_removed") {
+            if log_failure(removed, name, "remove the finalizer") {
                 tracing::info!(
                     event = "tunnel_resource_finished",
                     tunnel = name,
@@ -245,7 +245,7 @@ impl Controller {
             let before = condition(written.map(|status| status.conditions.as_slice()), "Ready").cloned();
             self.tell_of_change(tunnel, before.as_ref(), condition(Some(&status.conditions), "Ready")).await;
             let value = serde_json::to_value(&status).unwrap_or_default();
-            if log_failure(self.cluster.write_tunnel_status(name, value).await, name, "status_not_written") {
+            if log_failure(self.cluster.write_tunnel_status(name, value).await, name, "write the status") {
                 self.memory.tunnels.insert(name.to_owned(), status);
             }
         }
@@ -304,7 +304,7 @@ impl Controller {
                 continue;
             }
             let value = serde_json::to_value(&status).unwrap_or_default();
-            if log_failure(self.cluster.write_server_status(name, value).await, name, "status_not_written") {
+            if log_failure(self.cluster.write_server_status(name, value).await, name, "write the status") {
                 self.memory.servers.insert(name.to_owned(), status);
             }
         }
@@ -324,7 +324,7 @@ impl Controller {
             // its status was written since the watch saw it, perhaps
             if let Ok(Some(current)) = cluster.tunnel(name).await {
                 let removed = cluster.set_finalizer(&current, false).await;
-                log_failure(removed, name, "finalizer_not_removed");
+                log_failure(removed, name, "remove the finalizer");
             }
         });
         if timeout(LEAVE_DEADLINE, join_all(removed)).await.is_err() {
@@ -346,7 +346,7 @@ fn condition<'a>(conditions: Option<&'a [ResourceCondition]>, kind: &str) -> Opt
 }
 
 /// True where it was done. What has changed meanwhile, or is gone, is seen in the next pass.
-fn log_failure(result: Result<(), ClusterError>, name: &str, event: &'static str) -> bool {
+fn log_failure(result: Result<(), ClusterError>, resource: &str, what: &str) -> bool {
     match result {
         Ok(()) => true,
         Err(ClusterError::Refused(error))
@@ -355,7 +355,7 @@ fn log_failure(result: Result<(), ClusterError>, name: &str, event: &'static str
             false
         }
         Err(error) => {
-            tracing::warn!(event, resource = name, %error, "the API server did not take a change; trying again");
+            tracing::warn!(event = "resource_not_changed", resource, %error, "cannot {what}; trying again");
             false
         }
     }
