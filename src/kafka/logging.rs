@@ -20,7 +20,7 @@ pub fn log_line(client: &str, throttle: &LogThrottle, level: RDKafkaLogLevel, fa
             | RDKafkaLogLevel::Error
             | RDKafkaLogLevel::Warning
     );
-    if is_of_a_rebalance(facility, message) {
+    if is_of_a_rebalance(facility, message) || is_of_a_starting_coordinator(message) {
         tracing::debug!(target: "librdkafka", event = "librdkafka", client, facility, "{message}");
     } else if is_problem || facility == CONNECTIONS {
         let Some(suppressed) = throttle.admit(message, Instant::now()) else { return };
@@ -65,9 +65,31 @@ fn is_of_a_rebalance(facility: &str, message: &str) -> bool {
     facility == "TXNERR" && codes.iter().any(|code| message.contains(code))
 }
 
+/// Kafka creates the topic of transactions upon the first one, and loads its partitions whenever their leader changes.
+/// librdkafka retries meanwhile; if that lasts, the publisher reports it.
+fn is_of_a_starting_coordinator(message: &str) -> bool {
+    let codes = ["Coordinator load in progress", "Coordinator not available", "Not coordinator"];
+    message.contains("Failed to acquire")
+        && message.ends_with("retrying")
+        && codes.iter().any(|code| message.contains(code))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_coordinator_that_only_starts_is_no_problem_and_one_that_refuses_is() {
+        let line = |code: &str, end: &str| {
+            format!(
+                "[thrd:main]: Failed to acquire idempotence PID from broker b:9092/1: Broker: {code}: {end}"
+            )
+        };
+        assert!(is_of_a_starting_coordinator(&line("Coordinator load in progress", "retrying")));
+        assert!(is_of_a_starting_coordinator(&line("Not coordinator", "retrying")));
+        assert!(!is_of_a_starting_coordinator(&line("Cluster authorization failed", "retrying")));
+        assert!(!is_of_a_starting_coordinator(&line("Not coordinator", "giving up")));
+    }
 
     #[test]
     fn a_transaction_that_a_rebalance_overtook_is_no_error_and_others_are() {

@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{CommitMetadata, CompletedBitmap, Ledger, OffsetDecision, PartitionState, TopicId};
-use crate::lease::{Lease, SuspendDetector};
+use crate::lease::{CoordinatorSilence, Lease, SuspendDetector};
 use crate::record::Origin;
 
 /// One partition of a topic.
@@ -70,7 +70,7 @@ struct Owned {
     /// Consumed and dropped without an answer: only while revoking.
     abandoned: usize,
     /// When each offset was consumed, in order; completed ones are removed from the front.
-    taken_in: VecDeque<(i64, Instant)>,
+    consumed_at: VecDeque<(i64, Instant)>,
 }
 
 impl Owned {
@@ -78,15 +78,15 @@ impl Owned {
         if self.ledger.begin(offset) == OffsetDecision::Known {
             return None;
         }
-        self.taken_in.push_back((offset, Instant::now()));
+        self.consumed_at.push_back((offset, Instant::now()));
         Some(self.lease.clone())
     }
 
     fn finish(&mut self, offset: i64) {
         self.unsaved |= self.ledger.finish(offset);
         let low = self.ledger.low_water();
-        while self.taken_in.front().is_some_and(|(first, _)| low.is_some_and(|low| *first < low)) {
-            self.taken_in.pop_front();
+        while self.consumed_at.front().is_some_and(|(first, _)| low.is_some_and(|low| *first < low)) {
+            self.consumed_at.pop_front();
         }
     }
 
@@ -133,36 +133,18 @@ impl State {
 #[derive(Debug, Default)]
 pub struct Offsets {
     state: Mutex<State>,
-    suspend_detector: Arc<SuspendDetector>,
-    /// The process was suspended, and has not rejoined the group yet.
-    was_suspended: AtomicBool,
+    pub(super) suspend_detector: Arc<SuspendDetector>,
+    pub(super) coordinator_silence: CoordinatorSilence,
+    /// All leases have ended, and the group has not been rejoined yet.
+    pub(super) must_rejoin: AtomicBool,
 }
 
 impl Offsets {
-    /// Leases end if [`Offsets::beat`] is not called for `suspension_limit`.
-    pub fn new(suspension_limit: Duration) -> Self {
-        Offsets { suspend_detector: Arc::new(SuspendDetector::new(suspension_limit)), ..Offsets::default() }
-    }
-
-    /// The process is running. If it was suspended for too long, all leases end before they can seem live again.
-    pub fn beat(&self) {
-        if let Some(silence) = self.suspend_detector.suspended_for() {
-            let seconds = silence.as_secs_f64();
-            tracing::warn!(
-                event = "process_suspended",
-                seconds,
-                "process was suspended; its partitions may have been reassigned"
-            );
-            self.lock().owned.values().for_each(|owned| owned.lease.end());
-            self.was_suspended.store(true, Ordering::Release);
-        }
-        self.suspend_detector.beat();
-    }
-
-    /// Returns true once after each suspension: the group must be rejoined, since the old leases are over even if the
-    /// coordinator has noticed nothing.
-    pub fn take_suspension(&self) -> bool {
-        self.was_suspended.swap(false, Ordering::AcqRel)
+    /// Ends the leases of all partitions; false where there are none.
+    pub(super) fn end_leases(&self) -> bool {
+        let state = self.lock();
+        state.owned.values().for_each(|owned| owned.lease.end());
+        !state.owned.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -227,7 +209,7 @@ impl Offsets {
             unsaved: false,
             end: None,
             abandoned: 0,
-            taken_in: VecDeque::new(),
+            consumed_at: VecDeque::new(),
         };
         if let Some(old) = state.owned.insert(at, owned) {
             old.lease.end();
@@ -404,7 +386,7 @@ impl Offsets {
             end: owned.end,
             committed: owned.committed.as_ref().map(|(low, _)| *low),
             unanswered: owned.ledger.in_flight(),
-            oldest: owned.taken_in.front().copied(),
+            oldest: owned.consumed_at.front().copied(),
             topic_id: owned.topic_id,
             ownership: owned.ownership,
             is_halted: owned.halted,
