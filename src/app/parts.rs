@@ -24,7 +24,7 @@ use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
 use crate::feeds::FeedBoard;
 use crate::health::PodHealth;
 use crate::insight::{PartitionBoard, RecentFailures};
-use crate::kafka::{ClientRenewal, consumer_properties, needed_rights, suspension_limit};
+use crate::kafka::{ClientRenewal, consumer_properties, needed_rights, session_timeout, uses_new_protocol};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, run_heartbeat};
 use crate::outcome::AdmittedOutcome;
@@ -57,10 +57,13 @@ impl<'a> Parts<'a> {
         let traces = Traces::start(&config.traces, pod, group, Handle::current()).map_err(AppError::Start)?;
         let metrics = Metrics::new(config.connections.ftp.keys().map(String::as_str));
         metrics.set_locals(config.connections.local.keys());
+        let offsets = Arc::new(Offsets::default());
+        let uses_new_protocol = uses_new_protocol(&consumer_properties(&config.kafka, pod));
+        offsets.set_session_timeout(session_timeout(&config.kafka), uses_new_protocol);
         Ok(Parts {
             traces,
             config,
-            offsets: Arc::new(Offsets::new(suspension_limit(&config.kafka))),
+            offsets,
             budget: TaskBudget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: PodHealth::new(),
             renewal: Arc::default(),

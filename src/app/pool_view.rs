@@ -16,7 +16,8 @@ use super::pod_status::PodStatus;
 use crate::batch::{BatchAnswers, BatchBoard};
 use crate::config::{Config, KafkaConfig};
 use crate::consume::partition_ranges;
-use crate::coordination::pod_announcer::{AnnouncedPod, PodAnnouncer, PodAnnouncerHandle};
+use crate::coordination::FollowerHandle;
+use crate::coordination::pod_announcer::{AnnouncedPod, PodAnnouncer};
 use crate::coordination::session_caps::COORDINATION_PARTITION;
 use crate::health::PodHealth;
 use crate::insight::PodInsight as _;
@@ -250,7 +251,7 @@ impl AnnouncedPod for OwnPod {
 /// The running announcer, once the topic can be used.
 #[derive(Debug)]
 pub(super) struct PoolAnnouncing {
-    running: Arc<Mutex<Option<PodAnnouncerHandle>>>,
+    running: Arc<Mutex<Option<FollowerHandle>>>,
 }
 
 impl PoolAnnouncing {
@@ -275,7 +276,7 @@ impl PoolAnnouncing {
     }
 }
 
-async fn begin(status: Arc<PodStatus>, running: &Mutex<Option<PodAnnouncerHandle>>) {
+async fn begin(status: Arc<PodStatus>, running: &Mutex<Option<FollowerHandle>>) {
     let (kafka, board) = (status.pool.kafka.clone(), status.pool.board.clone());
     let topic = kafka.coordination_topic.as_str();
     board.set_unavailable(Some("the coordination topic has not been read yet".to_owned()));

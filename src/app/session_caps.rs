@@ -9,9 +9,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, CurrentConfig};
+use crate::coordination::FollowerHandle;
 use crate::coordination::session_caps::{
-    COORDINATION_PARTITION, CoordinatorState, LeaseStatus, SessionCapsAgent, SessionCapsHandle, SessionUse,
-    SharedSessions,
+    COORDINATION_PARTITION, CoordinatorState, LeaseStatus, SessionCapsAgent, SessionUse, SharedSessions,
 };
 use crate::insight::SessionSharing;
 use crate::kafka::{
@@ -60,7 +60,7 @@ impl SharedLease {
 
 #[derive(Debug)]
 struct Running {
-    agent: SessionCapsHandle,
+    agent: FollowerHandle,
     coordinator: OwnedTopicHandle,
 }
 

@@ -8,7 +8,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use super::group::{CommittedPosition, Group, Member};
-use crate::kafka::{TopicIdQuery, TopicIds, TopicRightsQuery};
+use crate::kafka::{SessionTimeoutQuery, TopicIdQuery, TopicIds, TopicRightsQuery};
 use crate::offsets::TopicPartition;
 
 /// The broker that is asked for topics' ids. The question would go to the controller otherwise, which librdkafka's
@@ -60,6 +60,11 @@ impl Group {
         deadline: Duration,
     ) -> TopicRightsQuery {
         TopicRightsQuery::send(&self.member(), topics, self.answering.get(), deadline)
+    }
+
+    /// Asks how long the brokers wait for a member's heartbeat; the answer is waited for by nobody.
+    pub(super) fn ask_for_session_timeout(&self, deadline: Duration) -> SessionTimeoutQuery {
+        SessionTimeoutQuery::send(&self.member(), &self.name(), self.answering.get(), deadline)
     }
 
     /// What the partitions' last owners committed, and the ids that their topics have now; both are asked at once.

@@ -21,6 +21,8 @@ use crate::offsets::{Offsets, TopicPartition};
 
 /// A broker's state in librdkafka's statistics.
 const CONNECTED: &str = "UP";
+/// The handle of the group's coordinator there, which has a connection of its own.
+const COORDINATOR: &str = "GroupCoordinator";
 /// Where brokers come from there that have an address of their own.
 const KNOWN: [&str; 2] = ["learned", "configured"];
 
@@ -105,6 +107,9 @@ impl ClientContext for GroupContext {
             if let Some(took) = round_trip(&statistics) {
                 self.health.round_trip_seen(took);
             }
+            if let Some(at) = coordinator_heard(&statistics) {
+                self.offsets.coordinator_heard(at);
+            }
         }
         for owned in self.offsets.snapshot() {
             let topic = statistics.topics.get(&*owned.at.topic);
@@ -152,6 +157,13 @@ fn is_connected(statistics: &Statistics) -> bool {
     let mut brokers = statistics.brokers.values();
     brokers.any(|broker| broker.state == CONNECTED)
         && statistics.brokers.values().any(|broker| KNOWN.contains(&broker.source.as_str()))
+}
+
+/// When the group's coordinator sent something last, by librdkafka's clock.
+fn coordinator_heard(statistics: &Statistics) -> Option<Duration> {
+    let coordinator = statistics.brokers.values().find(|broker| broker.name == COORDINATOR)?;
+    let idle = u64::try_from(coordinator.rxidle).ok()?; // -1 while it is not connected
+    Some(Duration::from_micros(u64::try_from(statistics.ts).ok()?.checked_sub(idle)?))
 }
 
 /// What a request takes in the median, at the farthest broker that was asked. The coordinator's handle waits for whole

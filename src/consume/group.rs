@@ -202,6 +202,16 @@ impl Group {
         self.clients.lock().1.clone()
     }
 
+    /// Asks for the group's members by way of a client that was just created. The member itself may wait for a broker that
+    /// coordinates the group no more: librdkafka looks for another one only when some broker comes or goes.
+    pub(super) fn ask_with_new_client(&self) -> KafkaResult<GroupQuery> {
+        let mut properties = reader_properties(&self.properties.0);
+        properties.remove("group.id"); // it asks, and never joins
+        let context = self.clients.context("group query");
+        let client: Member = properties.create_with_context(context).map_err(without_value)?;
+        Ok(GroupQuery::send(&Arc::new(client), &self.name()))
+    }
+
     /// What the group is called.
     pub(super) fn name(&self) -> String {
         self.properties.0.get("group.id").unwrap_or_default().to_owned()
@@ -254,7 +264,15 @@ impl Group {
     /// Members under this pod's name are from now on taken for its predecessors, which the coordinator has not given up
     /// yet: whoever takes this process' place comes later.
     pub fn note_predecessors(&self) {
-        for member in self.unknown_members().into_iter().flatten() {
+        let found = self.unknown_members();
+        let (is_answered, members) = (found.is_some(), found.unwrap_or_default());
+        tracing::debug!(
+            event = "predecessors_noted",
+            is_answered,
+            members = members.len(),
+            "looked for members of this pod's name"
+        );
+        for member in members {
             self.clients.remember(member.id);
         }
     }

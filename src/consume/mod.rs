@@ -12,6 +12,7 @@
 //! retry_assignment    reads them: asks in each generation of the group who is assigned what
 //! halted_partitions   partitions that must not be read: the committed offset is out of range, or of a recreated topic
 //! rights              what the brokers let this pod do with its topics
+//! session_timeout     how long the coordinator waits for a heartbeat, where the brokers decide that
 //!
 //! group               the group's member as publish needs it: its offsets and its metadata
 //! committed_offsets   what the group has committed, for records of other pods' partitions
@@ -47,6 +48,7 @@ mod rebalance;
 mod retry_assignment;
 mod retry_assignor;
 mod rights;
+mod session_timeout;
 mod slow_tasks;
 mod watchdog;
 

@@ -29,6 +29,7 @@ use super::partition_report::PartitionReporter;
 use super::rebalance::Rebalances;
 use super::retry_assignment::RetryAssignment;
 use super::rights::Rights;
+use super::session_timeout::SessionTimeout;
 use crate::admission::{Admission, TaskBudget};
 use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
@@ -158,6 +159,7 @@ struct PollLoop {
     rebalance_reader: Option<RebalanceReader>,
     end_markers: EndMarkerScanner,
     rights: Rights,
+    session_timeout: SessionTimeout,
     /// For the rebalance that began then it cannot be had.
     unreadable_since: Option<Instant>,
     /// Records that are not due yet, or for which there is no room yet.
@@ -184,6 +186,7 @@ impl PollLoop {
         let partition_reporter = PartitionReporter::new(parts.slow_task, parts.partitions.clone());
         // By the new protocol the coordinator spreads each topic by itself, with its range assignor.
         let group_spreads_retries = uses_new_protocol(&parts.group.properties.0);
+        let session_timeout = SessionTimeout::new(group_spreads_retries);
         let retry = parts.retry.as_ref().filter(|_| !group_spreads_retries).map(|retry| &*retry.topic);
         let retry_assignment = RetryAssignment::new(parts.topics.first().map_or("", String::as_str), retry);
         PollLoop {
@@ -195,6 +198,7 @@ impl PollLoop {
             rebalance_reader: None,
             end_markers: EndMarkerScanner::default(),
             rights,
+            session_timeout,
             unreadable_since: None,
             delayed: DelayedRecords::default(),
             over_budget: false,
@@ -221,7 +225,9 @@ impl PollLoop {
             self.parts.health.consume.beat();
             self.log_kafka_outage();
             self.recreate_clients();
-            self.rejoin_after_suspension();
+            self.parts.offsets.end_session_of_silence();
+            self.rejoin_after_leases_ended();
+            self.session_timeout.check(&self.parts.group, &self.parts.offsets);
             self.check_topics();
             self.rights.check(&self.parts.group, &self.parts.health);
             self.rebalance();

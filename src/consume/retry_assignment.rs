@@ -20,6 +20,8 @@ const GENERATION_POLL: Duration = Duration::from_millis(100);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// After an error.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// A question that is not answered within this is asked by a new client.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// For how many partitions the topics have.
 const TOPIC_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -65,6 +67,25 @@ impl GroupShape {
     }
 }
 
+/// Who has what, as a member of a generation has asked.
+#[derive(Debug)]
+struct Question {
+    member: String,
+    generation: i32,
+    query: GroupQuery,
+    /// The query has a client of its own, not the member's.
+    has_own_client: bool,
+    since: Instant,
+}
+
+impl Question {
+    fn end(self, group: &Group) {
+        if self.has_own_client {
+            group.end_elsewhere(self);
+        }
+    }
+}
+
 /// The partitions of the retry topic that follow this pod's of the input topic.
 #[derive(Debug)]
 pub(super) struct RetryAssignment {
@@ -75,7 +96,9 @@ pub(super) struct RetryAssignment {
     input_partitions: usize,
     /// For which generation it is known that nobody else has what this pod holds.
     verified: Option<i32>,
-    asked: Option<(String, i32, GroupQuery)>,
+    asked: Option<Question>,
+    /// The member's own questions are not answered any more.
+    is_member_unanswered: bool,
     last_poll: Option<Instant>,
     next_try: Option<Instant>,
     is_unsupported: bool,
@@ -91,6 +114,7 @@ impl RetryAssignment {
             input_partitions: 0,
             verified: None,
             asked: None,
+            is_member_unanswered: false,
             last_poll: None,
             next_try: None,
             is_unsupported: false,
@@ -103,6 +127,7 @@ impl RetryAssignment {
         self.held.clear();
         self.verified = None;
         self.asked = None;
+        self.is_member_unanswered = false;
         self.last_poll = None;
         self.next_try = None;
         self.is_member = false;
@@ -187,16 +212,18 @@ impl RetryAssignment {
         if self.verified == Some(generation) {
             return RetryAssignmentChange::default();
         }
-        let Some((asked_as, asked_in, query)) = &self.asked else {
+        let Some(question) = self.asked.take() else {
             if self.next_try.is_none_or(|next| now >= next) {
-                let query = GroupQuery::send(&group.member(), &group.name());
-                self.asked = Some((member, generation, query));
+                self.ask(group, (member, generation), now);
             }
             return RetryAssignmentChange::default();
         };
-        let Some(answer) = query.answer(Duration::ZERO) else { return RetryAssignmentChange::default() };
-        let is_outdated = *asked_in != generation || *asked_as != member;
-        self.asked = None;
+        let Some(answer) = question.query.answer(Duration::ZERO) else {
+            self.wait_for_answer(question, group, now);
+            return RetryAssignmentChange::default();
+        };
+        let is_outdated = question.generation != generation || question.member != member;
+        question.end(group);
         match answer.and_then(|described| self.verify(group, offsets, (&described, is_outdated), &member)) {
             Ok(None) => {
                 self.next_try = Some(now + ASK_AGAIN);
@@ -221,6 +248,43 @@ impl RetryAssignment {
                 RetryAssignmentChange::default()
             }
         }
+    }
+
+    fn ask(&mut self, group: &Group, (member, generation): (String, i32), now: Instant) {
+        let asked = if self.is_member_unanswered {
+            group.ask_with_new_client()
+        } else {
+            Ok(GroupQuery::send(&group.member(), &group.name()))
+        };
+        match asked {
+            Ok(query) => {
+                let has_own_client = self.is_member_unanswered;
+                self.asked = Some(Question { member, generation, query, has_own_client, since: now });
+            }
+            Err(error) => {
+                tracing::warn!(
+                    event = "group_description_failed", %error,
+                    "cannot create a client to determine the assignment of the retry topic; retrying"
+                );
+                self.next_try = Some(now + RETRY_AFTER);
+            }
+        }
+    }
+
+    /// A question that is overdue is asked once more by a new client, and so are those that follow.
+    fn wait_for_answer(&mut self, question: Question, group: &Group, now: Instant) {
+        if now.saturating_duration_since(question.since) < ANSWER_WITHIN {
+            self.asked = Some(question);
+            return;
+        }
+        tracing::info!(
+            event = "group_query_repeated",
+            "the group's coordinator has not said who has which partitions; a new client asks"
+        );
+        self.is_member_unanswered = true;
+        let asked_as = (question.member.clone(), question.generation);
+        question.end(group);
+        self.ask(group, asked_as, now);
     }
 
     /// `None` where the description is not that of the member's generation.

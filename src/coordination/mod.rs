@@ -2,11 +2,15 @@
 //! other.
 //!
 //! ```text
-//! session_caps   max_sessions_total: sessions with one server over all pods
-//! pod_announcer  announces this pod to the others, and reads what they announce
+//! session_caps     max_sessions_total: sessions with one server over all pods
+//! pod_announcer    announces this pod to the others, and reads what they announce
+//! follower_thread  the thread on which either of them follows the coordination topic
 //! ```
 //!
 //! Session caps use `kafka::owned_partition`: one pod at a time decides, and its decisions are in a log that all read.
 
+mod follower_thread;
 pub mod pod_announcer;
 pub mod session_caps;
+
+pub use follower_thread::FollowerHandle;

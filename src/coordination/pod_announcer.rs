@@ -4,24 +4,20 @@
 //! a lost record is followed by the next one.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
 
+use super::follower_thread::{self, FollowerHandle, StopFlag, TopicFollower};
 use super::session_caps::COORDINATION_PARTITION;
 use crate::config::KafkaConfig;
-use crate::kafka::{FollowFrom, KafkaError, LogThrottle, PartitionFollower};
+use crate::kafka::{FollowFrom, KafkaError, PartitionFollower};
 use crate::pods::{ANNOUNCE_EVERY, PodAnnouncement, PoolBoard, RecordAge};
 
 /// Waiting for a record.
 const POLL: Duration = Duration::from_millis(250);
 /// How many records are processed between two checks of the time.
 const BURST: usize = 1_000;
-/// The delay between two attempts to follow the topic.
-const AGAIN: Duration = Duration::from_secs(5);
 /// The time limit for reading the topic to its end before the first announcement.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 /// The time limit of the last announcement.
@@ -50,56 +46,31 @@ impl std::fmt::Debug for PodAnnouncer {
     }
 }
 
-/// A running announcer.
-#[derive(Debug)]
-pub struct PodAnnouncerHandle {
-    stop: Arc<AtomicBool>,
-    /// Resolves when the others have been notified that the pod stops.
-    pub ended: oneshot::Receiver<()>,
-}
-
-impl PodAnnouncerHandle {
-    /// Announces that the pod stops, and ends.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
 impl PodAnnouncer {
     /// Runs until it is stopped.
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn spawn(self) -> io::Result<PodAnnouncerHandle> {
-        let (stop, (left, ended)) = (Arc::new(AtomicBool::new(false)), oneshot::channel());
-        let stopped = Arc::clone(&stop);
-        std::thread::Builder::new().name("pod-announcer".into()).spawn(move || {
-            let throttle = LogThrottle::default();
-            while !stopped.load(Ordering::Relaxed) {
-                let Err(error) = self.follow(&stopped) else { break };
-                self.board.set_unavailable(Some(error.to_string()));
-                if let Some(untold) = throttle.admit(&error.to_string(), Instant::now()) {
-                    let topic = self.kafka.coordination_topic.as_str();
-                    tracing::info!(
-                        event = "pool_status_unavailable", topic, %error, untold,
-                        "the other pods are not known: {error}; trying again"
-                    );
-                }
-                pause(AGAIN, &stopped);
-            }
-            let _ = left.send(());
-        })?;
-        Ok(PodAnnouncerHandle { stop, ended })
+    pub fn spawn(self) -> io::Result<FollowerHandle> {
+        follower_thread::spawn(self)
     }
 
-    /// Runs until it is stopped, or the topic cannot be followed.
-    fn follow(&self, stopped: &AtomicBool) -> Result<(), KafkaError> {
+    fn append(follower: &PartitionFollower, said: &PodAnnouncement) {
+        follower.append(&said.key(), Some(&said.encode()));
+    }
+}
+
+impl TopicFollower for PodAnnouncer {
+    const THREAD: &'static str = "pod-announcer";
+    const AGAIN: Duration = Duration::from_secs(5);
+
+    fn follow(&self, stop: &StopFlag) -> Result<(), KafkaError> {
         let topic = &self.kafka.coordination_topic;
         let from = FollowFrom::Beginning;
         let follower = PartitionFollower::open(&self.kafka, &self.pod, topic, COORDINATION_PARTITION, from)?;
         self.board.set_unavailable(None);
         let (begun, mut announced_at) = (Instant::now(), None::<Instant>);
-        while !stopped.load(Ordering::Relaxed) {
+        while !stop.is_set() {
             let mut wait = POLL;
             for _ in 0..BURST {
                 let Some((key, value)) = follower.next(wait)? else { break };
@@ -134,14 +105,15 @@ impl PodAnnouncer {
         Ok(())
     }
 
-    fn append(follower: &PartitionFollower, said: &PodAnnouncement) {
-        follower.append(&said.key(), Some(&said.encode()));
+    fn set_unavailable(&self, error: &KafkaError) {
+        self.board.set_unavailable(Some(error.to_string()));
     }
-}
 
-fn pause(time: Duration, stopped: &AtomicBool) {
-    let begun = Instant::now();
-    while begun.elapsed() < time && !stopped.load(Ordering::Relaxed) {
-        std::thread::sleep(POLL);
+    fn log_unavailable(&self, error: &KafkaError, untold: u64) {
+        let topic = self.kafka.coordination_topic.as_str();
+        tracing::info!(
+            event = "pool_status_unavailable", topic, %error, untold,
+            "the other pods are not known: {error}; trying again"
+        );
     }
 }

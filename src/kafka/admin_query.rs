@@ -7,12 +7,16 @@ use std::time::Duration;
 use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 
-/// A request that was sent. Stays on the thread that sent it; nobody has to wait for the answer.
+/// A request that was sent; nobody has to wait for the answer.
 pub(crate) struct AdminQuery {
     queue: *mut rd::rd_kafka_queue_t,
     /// Keeps the client alive for as long as the queue is.
     _client: Arc<dyn Any + Send + Sync>,
 }
+
+// SAFETY: librdkafka's queues may be used by any thread.
+#[allow(unsafe_code)]
+unsafe impl Send for AdminQuery {}
 
 /// What such a request is made with; freed when it has been sent.
 pub(super) struct QueryOptions {

@@ -16,6 +16,9 @@ pub enum CommitError {
     /// takes its place.
     #[error("the producer has failed for good, {why}: {error}")]
     Broken { why: &'static str, error: KafkaError },
+    /// A coordinator does not answer this producer, and may answer another one: it is renewed, as often as it takes.
+    #[error("not taken by Kafka, {why}: {error}")]
+    Unanswered { why: &'static str, error: KafkaError },
     /// Another process with this pod's identity has begun: nothing can be published by this one any more.
     #[error("the producer is fenced, another process publishes as this pod (two of one pod.name?): {0}")]
     Fenced(KafkaError),
@@ -58,6 +61,7 @@ impl CommitError {
             CommitError::Rebalancing(error)
             | CommitError::Failed(error)
             | CommitError::Broken { error, .. }
+            | CommitError::Unanswered { error, .. }
             | CommitError::Fenced(error)
             | CommitError::Unusable { error, .. } => error,
         }
@@ -69,6 +73,7 @@ impl CommitError {
             CommitError::Rebalancing(_) => "rebalance",
             CommitError::Failed(_) => "failed",
             CommitError::Broken { .. } => "broken",
+            CommitError::Unanswered { .. } => "unanswered",
             CommitError::Fenced(_) => "fenced",
             CommitError::Unusable { .. } => "unusable",
         }

@@ -12,6 +12,7 @@
 //! topics            how many partitions a topic has
 //! topic_ids         a topic's id, which tells it from another one of the same name
 //! topic_rights      what this user may do with each topic, and what is missing
+//! session_timeout_query how long a group's coordinator waits for a member's heartbeat
 //! group_description who is in a group, and what each member is assigned
 //! member            a member's id and generation, committed metadata as bytes, and its rebalances while it leaves
 //! retry_topic       creates the retry topic, and checks how long it keeps its records
@@ -43,6 +44,7 @@ mod owned_partition;
 mod properties;
 mod reader;
 mod retry_topic;
+mod session_timeout_query;
 mod topic_ids;
 mod topic_rights;
 mod topics;
@@ -68,11 +70,12 @@ pub(crate) use logging::{log_error, log_line};
 pub(crate) use member::{generation_of, member_id_of, metadata_of, rebalance_while_closing};
 pub use owned_partition::{OwnedRecord, OwnedState, OwnedTopic, OwnedTopicHandle, spawn_owned_topic};
 pub use properties::{
-    client_properties, consumer_properties, property_problem, reader_properties, suspension_limit,
+    client_properties, consumer_properties, property_problem, reader_properties, session_timeout,
     uses_new_protocol, without_value,
 };
 pub use reader::{PartitionReader, assign_reader, open_reader};
 pub use retry_topic::{Unprepared, prepare_retry_topic, retry_topic_settings};
+pub(crate) use session_timeout_query::SessionTimeoutQuery;
 pub(crate) use topic_ids::{TopicIdQuery, TopicIds};
 pub(crate) use topic_rights::TopicRightsQuery;
 pub use topic_rights::{AllowedRights, NeededRights, TopicRight, missing_rights, needed_rights};

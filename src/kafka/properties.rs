@@ -24,17 +24,19 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "100"),
     ("fetch.queue.backoff.ms", "20"),
     ("session.timeout.ms", "15000"),
-    ("socket.timeout.ms", "20000"),
-    ("topic.metadata.refresh.interval.ms", "30000"),
+    ("socket.timeout.ms", "10000"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
 /// Defaults of every client. A broker that moved leaves its old address without an answer: librdkafka would wait 30 s
-/// for it.
-const SHARED_DEFAULTS: &[(&str, &str)] = &[("socket.connection.setup.timeout.ms", "5000")];
+/// for it. One that is frozen keeps its connections, and what was sent to it is waited for until `socket.timeout.ms` is over,
+/// or metadata come that do not name it any more: librdkafka asks the broker that it has used last, the frozen one as well.
+const SHARED_DEFAULTS: &[(&str, &str)] =
+    &[("socket.connection.setup.timeout.ms", "5000"), ("topic.metadata.refresh.interval.ms", "5000")];
 
-/// KIP-848 leaves it to the broker, whose default this is.
-const BROKERS_SESSION_TIMEOUT: Duration = Duration::from_secs(45);
+/// KIP-848 leaves a session's timeout to the brokers. Until it is known: theirs is 45 s, unless configured otherwise, and
+/// to assume less costs little.
+const ASSUMED_SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What delivery rests on: the configuration refuses these in `kafka.properties`.
 const FIXED: &[(&str, &str)] = &[
@@ -46,6 +48,9 @@ const FIXED: &[(&str, &str)] = &[
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("statistics.interval.ms", "5000"),
 ];
+
+/// With KIP-848 the statistics tell when the coordinator was heard of last, of which a session of some seconds is counted.
+const NEW_PROTOCOL_STATISTICS_MS: &str = "1000";
 
 /// An error without the value that caused it, which may be a secret under a misspelt name.
 pub fn without_value(error: KafkaError) -> KafkaError {
@@ -101,7 +106,9 @@ pub fn client_properties(
     defaults: &[(&str, &str)],
 ) -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set_log_level(RDKafkaLogLevel::Info);
+    // What `debug` asks for is told at this level only.
+    let wants_debug = kafka.properties.contains_key("debug");
+    client.set_log_level(if wants_debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     client.set("client.id", format!("ftp-pooler-{pod}"));
     for (key, value) in SHARED_DEFAULTS.iter().chain(defaults) {
         client.set(*key, *value);
@@ -140,6 +147,7 @@ pub fn consumer_properties(kafka: &KafkaConfig, pod: &str) -> ClientConfig {
     if uses_new_protocol(&client) {
         // KIP-848: the coordinator assigns, and owns the session's timeout.
         client.remove("partition.assignment.strategy").remove("session.timeout.ms");
+        client.set("statistics.interval.ms", NEW_PROTOCOL_STATISTICS_MS);
         if client.get("group.remote.assignor").is_none() {
             // Spreads each topic by itself; its default, `uniform`, spreads the sum of all topics' partitions.
             client.set("group.remote.assignor", "range");
@@ -165,16 +173,13 @@ pub fn reader_properties(members: &ClientConfig) -> ClientConfig {
     client
 }
 
-/// After so long without a heartbeat the coordinator may have given this pod's partitions to others: two
-/// thirds of the session's timeout, since the last heartbeat may have been a third of it ago already.
-///
-/// With KIP-848 the brokers have that timeout, and tell it to no member. `session.timeout.ms`, which librdkafka does not
-/// take then, says what theirs is where it is not their default.
-pub fn suspension_limit(kafka: &KafkaConfig) -> Duration {
+/// How long the group's coordinator waits for a heartbeat, as far as it is configured here. With KIP-848 the brokers have
+/// that timeout; `session.timeout.ms`, which librdkafka does not take then, says what theirs is.
+pub fn session_timeout(kafka: &KafkaConfig) -> Duration {
     let properties = consumer_properties(kafka, "");
     let told = kafka.properties.get("session.timeout.ms").map(secrecy::ExposeSecret::expose_secret);
     let configured = properties.get("session.timeout.ms").or(told).and_then(|timeout| timeout.parse().ok());
-    configured.map_or(BROKERS_SESSION_TIMEOUT, Duration::from_millis) * 2 / 3
+    configured.map_or(ASSUMED_SESSION_TIMEOUT, Duration::from_millis)
 }
 
 #[cfg(test)]
@@ -278,12 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn a_standstill_is_shorter_than_the_session_by_a_heartbeat() {
-        let of = |properties: &[_]| suspension_limit(&kafka(properties)).as_millis();
-        assert_eq!(of(&[]), 10_000);
-        assert_eq!(of(&[("session.timeout.ms", "6000")]), 4_000);
-        assert_eq!(of(&[("group.protocol", "consumer")]), 30_000);
-        assert_eq!(of(&[("group.protocol", "consumer"), ("session.timeout.ms", "6000")]), 4_000);
+    fn a_session_lasts_as_long_as_is_configured_or_is_assumed() {
+        let of = |properties: &[_]| session_timeout(&kafka(properties)).as_millis();
+        assert_eq!(of(&[]), 15_000);
+        assert_eq!(of(&[("session.timeout.ms", "6000")]), 6_000);
+        assert_eq!(of(&[("group.protocol", "consumer")]), 15_000);
+        assert_eq!(of(&[("group.protocol", "consumer"), ("session.timeout.ms", "6000")]), 6_000);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The right to answer a partition's records, from its assignment until it is revoked or lost.
 //!
 //! ```text
-//! suspend_detector  notices that the process was suspended for so long that its leases have ended
+//! suspend_detector     notices that the process was suspended for so long that its leases have ended
+//! coordinator_silence  notices that the group's coordinator was silent for so long
 //! ```
 
+mod coordinator_silence;
 mod suspend_detector;
 
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use coordinator_silence::CoordinatorSilence;
 pub(crate) use suspend_detector::{SuspendDetector, since_boot};
 
 /// Held by every record; ends when its partition leaves this pod. A new assignment is a new lease, distinguished by its

@@ -18,8 +18,8 @@ pub(crate) struct SuspendDetector {
     clock: fn() -> Duration,
     /// Milliseconds, by the clock.
     last: AtomicU64,
-    /// How long without a beat counts as a suspension.
-    limit: Duration,
+    /// How many milliseconds without a beat count as a suspension.
+    limit: AtomicU64,
 }
 
 impl Default for SuspendDetector {
@@ -35,22 +35,29 @@ impl SuspendDetector {
     }
 
     fn with_clock(clock: fn() -> Duration, limit: Duration) -> SuspendDetector {
-        let detector = SuspendDetector { clock, last: AtomicU64::new(0), limit };
+        let detector =
+            SuspendDetector { clock, last: AtomicU64::new(0), limit: AtomicU64::new(millis(limit)) };
         detector.beat();
         detector
     }
 
     /// How long the process was suspended, if for too long.
     pub fn suspended_for(&self) -> Option<Duration> {
-        let last = Duration::from_millis(self.last.load(Ordering::Acquire));
-        let silence = (self.clock)().saturating_sub(last);
-        (silence >= self.limit).then_some(silence)
+        let silence = millis((self.clock)()).saturating_sub(self.last.load(Ordering::Acquire));
+        (silence >= self.limit.load(Ordering::Relaxed)).then(|| Duration::from_millis(silence))
+    }
+
+    pub fn set_limit(&self, limit: Duration) {
+        self.limit.store(millis(limit), Ordering::Relaxed);
     }
 
     pub fn beat(&self) {
-        let now = u64::try_from((self.clock)().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(now, Ordering::Release);
+        self.last.store(millis((self.clock)()), Ordering::Release);
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Runs whether the process is suspended or not.
@@ -78,6 +85,9 @@ mod tests {
         assert_eq!(detector.suspended_for(), Some(Duration::from_secs(31)));
         detector.beat();
         assert_eq!(detector.suspended_for(), None);
+        detector.set_limit(Duration::from_secs(4));
+        SUSPENDED_FOR.store(35, Ordering::Release);
+        assert_eq!(detector.suspended_for(), Some(Duration::from_secs(4)));
     }
 
     /// No test can suspend the machine; but it can check which clock is used.

@@ -4,7 +4,7 @@
 //! ledger             one partition's offsets: pure
 //! partitions         the ledgers of all assigned partitions, shared by consume and publish
 //! partition_state    a snapshot of an owned partition, for the rest of the pod
-//! heartbeat          the thread whose beats keep the leases alive
+//! heartbeat          what ends all leases at once, and the thread that notices it
 //! completed_bitmap   the completed offsets above a low-water mark, as text for a commit
 //! commit_metadata    a commit's metadata: the topic's id and that bitmap
 //! committed_offsets  what the group has committed for records of any pod's partitions

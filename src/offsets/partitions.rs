@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{CommitMetadata, CompletedBitmap, Ledger, OffsetDecision, PartitionState, TopicId};
-use crate::lease::{Lease, SuspendDetector};
+use crate::lease::{CoordinatorSilence, Lease, SuspendDetector};
 use crate::record::Origin;
 
 /// One partition of a topic.
@@ -133,36 +133,18 @@ impl State {
 #[derive(Debug, Default)]
 pub struct Offsets {
     state: Mutex<State>,
-    suspend_detector: Arc<SuspendDetector>,
-    /// The process was suspended, and has not rejoined the group yet.
-    was_suspended: AtomicBool,
+    pub(super) suspend_detector: Arc<SuspendDetector>,
+    pub(super) coordinator_silence: CoordinatorSilence,
+    /// All leases have ended, and the group has not been rejoined yet.
+    pub(super) must_rejoin: AtomicBool,
 }
 
 impl Offsets {
-    /// Leases end if [`Offsets::beat`] is not called for `suspension_limit`.
-    pub fn new(suspension_limit: Duration) -> Self {
-        Offsets { suspend_detector: Arc::new(SuspendDetector::new(suspension_limit)), ..Offsets::default() }
-    }
-
-    /// The process is running. If it was suspended for too long, all leases end before they can seem live again.
-    pub fn beat(&self) {
-        if let Some(silence) = self.suspend_detector.suspended_for() {
-            let seconds = silence.as_secs_f64();
-            tracing::warn!(
-                event = "process_suspended",
-                seconds,
-                "process was suspended; its partitions may have been reassigned"
-            );
-            self.lock().owned.values().for_each(|owned| owned.lease.end());
-            self.was_suspended.store(true, Ordering::Release);
-        }
-        self.suspend_detector.beat();
-    }
-
-    /// Returns true once after each suspension: the group must be rejoined, since the old leases are over even if the
-    /// coordinator has noticed nothing.
-    pub fn take_suspension(&self) -> bool {
-        self.was_suspended.swap(false, Ordering::AcqRel)
+    /// Ends the leases of all partitions; false where there are none.
+    pub(super) fn end_leases(&self) -> bool {
+        let state = self.lock();
+        state.owned.values().for_each(|owned| owned.lease.end());
+        !state.owned.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

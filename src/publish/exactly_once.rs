@@ -3,6 +3,7 @@
 //! librdkafka sorts what goes wrong, and each sort has its answer here:
 //! - retriable: the same call again, until the shutdown deadline;
 //! - abortable: the batch is taken back, and chosen again by ownership;
+//! - not answered, as librdkafka waits for a coordinator that is one no more: a new producer, which looks for it anew;
 //! - fatal: a new producer with the same identity, which ends the old one's transaction. The outcome of a commit
 //!   that was under way is then read from the group's offsets;
 //! - fenced: another process has the identity, this one ends. But the coordinator says the same to a producer whose
@@ -64,9 +65,7 @@ impl Committer for ExactlyOnce {
     /// has had the identity does not take it back from one that has come in its place: one that stood still for longer
     /// than its transaction may be open cannot tell from what its producer is told.
     fn start(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError> {
-        if !self.has_begun {
-            self.group.note_predecessors();
-        } else if let Some(host) = self.group.namesake() {
+        if let Some(host) = self.has_begun.then(|| self.group.namesake()).flatten() {
             tracing::error!(
                 event = "pod_name_taken",
                 host,
@@ -77,7 +76,10 @@ impl Committer for ExactlyOnce {
         self.open = None;
         self.bound = producer.transaction_timeout();
         producer.call(CALL + CALL_GRACE, deadline, |producer| producer.init_transactions(CALL))?;
-        self.has_begun = true;
+        if !std::mem::replace(&mut self.has_begun, true) {
+            // Only now, since a Kafka that is away would be waited for each time; nothing of this process is open yet.
+            self.group.note_predecessors();
+        }
         Ok(())
     }
 
@@ -117,7 +119,7 @@ impl Committer for ExactlyOnce {
             },
             || deadline.keep_waiting() && Instant::now() < until,
         )
-        .map_err(|error| self.reclassify_fenced(error))?;
+        .map_err(|error| unanswered(self.reclassify_fenced(error)))?;
         // A commit or an abort that timed out may have reached the broker, and until it is asked for again
         // librdkafka takes no other call: with the brokers away, this waits for them.
         let commit =
@@ -170,6 +172,25 @@ fn reclassify_fenced(error: CommitError, open: Option<Duration>, bound: Duration
     }
 }
 
+/// librdkafka remembers which broker coordinates the group, and waits for that one: also where it is frozen, and the group has
+/// another coordinator by now (2.12; `rd_kafka_coord_req_fsm` looks for another only when some broker comes or goes). A new
+/// producer remembers nothing.
+fn unanswered(error: CommitError) -> CommitError {
+    use RDKafkaErrorCode as Code;
+    let why = "the group's coordinator does not answer its producer";
+    match error {
+        CommitError::Failed(error) | CommitError::Broken { error, .. }
+            if matches!(
+                error.rdkafka_error_code(),
+                Some(Code::OperationTimedOut | Code::RequestTimedOut | Code::DestroyBroker)
+            ) =>
+        {
+            CommitError::Unanswered { why, error }
+        }
+        error => error,
+    }
+}
+
 /// Repeats a call that librdkafka calls retriable, while `keep_waiting` says so.
 fn retry_while(
     call: impl Fn() -> Result<(), CommitError>,
@@ -205,6 +226,17 @@ mod tests {
         );
         assert!(refused.is_err());
         assert_eq!(calls.get(), 1);
+    }
+
+    #[test]
+    fn a_coordinator_that_does_not_answer_is_another_producers_to_find() {
+        let failed = |code| unanswered(CommitError::Failed(KafkaError::Global(code)));
+        for code in [RDKafkaErrorCode::OperationTimedOut, RDKafkaErrorCode::DestroyBroker] {
+            assert!(matches!(failed(code), CommitError::Unanswered { .. }), "{code:?}");
+        }
+        assert!(matches!(failed(RDKafkaErrorCode::GroupAuthorizationFailed), CommitError::Failed(_)));
+        let (why, error) = ("overdue", KafkaError::Global(RDKafkaErrorCode::OperationTimedOut));
+        assert!(matches!(unanswered(CommitError::Broken { why, error }), CommitError::Unanswered { .. }));
     }
 
     #[test]

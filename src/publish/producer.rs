@@ -28,7 +28,6 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("linger.ms", "1"),
     ("message.timeout.ms", "30000"),
     ("socket.timeout.ms", "20000"),
-    ("topic.metadata.refresh.interval.ms", "30000"),
     ("reconnect.backoff.max.ms", "2000"),
     // A deferred task comes back in the batch in which it was sent, which its reader gets whole.
     ("batch.size", "65536"),

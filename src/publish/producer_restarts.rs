@@ -24,6 +24,11 @@ impl ProducerRestarts {
         self.in_a_row <= MAX_CONSECUTIVE_RESTARTS
     }
 
+    /// The producer is renewed, which is no failure of its own.
+    pub fn pause(&mut self, now: Instant) {
+        self.not_before = self.not_before.max(Some(now + FIRST_WAIT));
+    }
+
     pub fn is_due(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|not_before| now >= not_before)
     }
@@ -52,6 +57,13 @@ mod tests {
         let took = now - begun;
         assert!(took > Duration::from_secs(60) && took < Duration::from_secs(300), "{took:?}");
         assert!(!restarts.record_failure(now));
+        restarts.published();
+        for _ in 0..=MAX_CONSECUTIVE_RESTARTS {
+            restarts.pause(now);
+            assert!(!restarts.is_due(now) && restarts.is_due(now + FIRST_WAIT));
+            now += FIRST_WAIT;
+        }
+        assert!(restarts.record_failure(now), "what was renewed does not count");
         restarts.published();
         assert!(restarts.is_due(now) && restarts.record_failure(now));
     }

@@ -205,6 +205,13 @@ impl PublishLoop {
                 );
                 return self.needs_restart(error);
             }
+            CommitError::Unanswered { .. } => {
+                tracing::warn!(
+                    event = "producer_unanswered", %error,
+                    "the producer is not answered; creating a new one, which sends again what is not committed"
+                );
+                return self.renew(error);
+            }
             CommitError::Fenced(_) => {
                 self.parts.metrics.fenced();
                 return Err(error);
@@ -223,16 +230,14 @@ impl PublishLoop {
         }
     }
 
+    /// How often is not counted: as Kafka is, another process would do no better.
+    fn renew(&mut self, error: CommitError) -> Result<(), CommitError> {
+        self.producer_state.restarts.pause(Instant::now());
+        self.retire_failed(error).map(drop)
+    }
+
     fn needs_restart(&mut self, error: CommitError) -> Result<(), CommitError> {
-        self.parts.metrics.kafka_error("commit");
-        self.retire_producer();
-        if self.parts.producer.is_stuck() {
-            tracing::error!(
-                event = "too_many_stuck_producers",
-                "calls of too many producers have not returned; the pod stops"
-            );
-            return Err(error);
-        }
+        let error = self.retire_failed(error)?;
         let may_go_on = self.producer_state.restarts.record_failure(Instant::now());
         if may_go_on || error.is_denied() {
             return Ok(()); // what is denied may be granted at any time, and another process would be denied it as well
@@ -243,6 +248,20 @@ impl PublishLoop {
             "too many producers failed in a row; the pod stops"
         );
         Err(error)
+    }
+
+    /// Gives the error back, as one after which the pod stops where too many producers hang.
+    fn retire_failed(&mut self, error: CommitError) -> Result<CommitError, CommitError> {
+        self.parts.metrics.kafka_error("commit");
+        self.retire_producer();
+        if self.parts.producer.is_stuck() {
+            tracing::error!(
+                event = "too_many_stuck_producers",
+                "calls of too many producers have not returned; the pod stops"
+            );
+            return Err(error);
+        }
+        Ok(error)
     }
 
     /// These answers are published, and these offsets committed with them.

@@ -32,6 +32,7 @@ mod feeds;
 mod figures;
 mod fleet;
 mod gaps;
+mod nat;
 mod network;
 mod plan;
 mod run;
@@ -69,6 +70,16 @@ fn every_task_is_answered_once_whatever_the_network_does() {
         return;
     }
     run::run(&Settings::network());
+}
+
+#[test]
+#[ignore = "needs Kafka, vsftpd and root: make test"]
+fn a_transfer_that_takes_longer_than_a_nat_gateway_remembers_is_done_the_first_time() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    match support::far_network::FarNetwork::lay() {
+        Ok(network) => nat::run(&network),
+        Err(why) => eprintln!("skipped: no network of the pods' own: {why}"),
+    }
 }
 
 #[test]

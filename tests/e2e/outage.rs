@@ -159,3 +159,22 @@ fn topics_that_take_only_small_messages_have_every_answer_cut_to_fit() {
     assert_eq!(answers.failures().filter(|answer| answer.task_id().is_none()).count(), 4);
     assert_eq!(stage.kafka.lag(&stage.topics), 0);
 }
+
+/// Each question would be waited for, while there is nobody to answer it.
+#[test]
+#[ignore = "needs Kafka: make test"]
+fn a_pod_that_starts_before_its_broker_asks_for_its_predecessors_once_it_has_its_transactional_id() {
+    let kafka = Kafka::start();
+    let topics = kafka.topics("before-its-broker", 1);
+    let base = Scratch::new("before-its-broker");
+    kafka.kill();
+    let config = PodConfig::new(&kafka, &topics).local("local", base.path());
+    let pod = Pod::spawn(&config.env("RUST_LOG", "info,ftp_pooler=debug"));
+    let attempts = || pod.metrics().get("ftp_pooler_kafka_errors_total{operation=\"commit\"}");
+    wait_until("some attempts", LONG, || attempts() >= 3.0);
+    assert!(pod.events("predecessors_noted").is_empty(), "{}", pod.log_tail(40));
+    kafka.restart();
+    wait_until("it to be ready", LONG, || pod.is_ready());
+    let asked = pod.events("predecessors_noted");
+    assert!(matches!(&*asked, [once] if once["is_answered"] == true), "{asked:?}");
+}

@@ -291,7 +291,8 @@ async fn a_process_that_stood_still_sends_nothing_that_it_reads_afterwards() {
     let size = 64_u64 << 20;
     rig.local("f", &some_bytes(usize::try_from(size).unwrap()));
     // Nobody beats: before the server takes more bytes, it has stood still.
-    let offsets = Offsets::new(Duration::from_millis(300));
+    let offsets = Offsets::default();
+    offsets.set_session_timeout(Duration::from_millis(450), false);
     let at = TopicPartition { topic: "ftp-tasks".into(), partition: 0 };
     let mut session = rig.session().await;
     offsets.beat();

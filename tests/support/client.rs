@@ -86,12 +86,15 @@ impl Sender {
     /// Where librdkafka refuses its properties.
     pub fn new(kafka: &Kafka) -> Sender {
         let producer = ClientConfig::new()
-            .set("bootstrap.servers", kafka.bootstrap())
+            .set("bootstrap.servers", kafka.awake())
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
             .set("compression.type", "zstd")
             .set("queue.buffering.max.messages", "100000")
+            // A leader that is frozen holds up its own partitions alone, until they have another.
+            .set("socket.timeout.ms", "2000")
+            .set("topic.metadata.refresh.interval.ms", "1000")
             .create_with_context(Strict)
             .expect("a producer");
         Sender(producer)
@@ -200,12 +203,15 @@ impl Answers {
     /// Where the broker does not answer.
     pub fn of(kafka: &Kafka, topics: &Topics) -> Answers {
         let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", kafka.bootstrap())
+            .set("bootstrap.servers", kafka.awake())
             .set("group.id", "answers-are-assigned-not-subscribed")
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "error")
             .set("fetch.wait.max.ms", "50")
+            // A leader that is frozen must not hold up the reader.
+            .set("socket.timeout.ms", "2000")
+            .set("topic.metadata.refresh.interval.ms", "1000")
             .create()
             .expect("a consumer");
         consumer.assign(&kafka.answers_from_the_beginning(topics)).expect("an assignment");

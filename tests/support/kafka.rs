@@ -73,6 +73,14 @@ impl Kafka {
         Kafka::with_settings(brokers, address, &|_, _| String::new())
     }
 
+    /// The same with more settings, a line each.
+    ///
+    /// # Panics
+    /// Where they do not come up; the end of a log is in the message.
+    pub fn cluster_with(brokers: usize, settings: &str) -> Kafka {
+        Kafka::with_settings(brokers, Ipv4Addr::LOCALHOST, &|_, _| settings.to_owned())
+    }
+
     /// The same with more settings, made of a node's ports (as a broker, as a controller): they take the place of others.
     pub(super) fn with_settings(
         brokers: usize,
@@ -100,6 +108,13 @@ impl Kafka {
     /// `host:port` of each broker, with commas.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// The same without those of our own that are frozen, which would be waited for.
+    pub fn awake(&self) -> String {
+        let is_frozen = |index: usize| self.nodes.get(index).is_some_and(KafkaNode::is_frozen);
+        let awake = self.bootstrap.split(',').enumerate().filter(|(index, _)| !is_frozen(*index));
+        awake.map(|(_, broker)| broker).collect::<Vec<_>>().join(",")
     }
 
     /// Makes a topic and waits until its partitions have leaders.
@@ -323,7 +338,7 @@ impl Kafka {
 
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.bootstrap).set("log_level", "2");
+        config.set("bootstrap.servers", self.awake()).set("log_level", "2");
         config.set("allow.auto.create.topics", "false"); // the broker has Kafka's own defaults
         config
     }

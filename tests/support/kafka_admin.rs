@@ -62,7 +62,7 @@ impl Kafka {
 
     /// The answer's body of the first broker that gives one.
     fn ask(&self, (key, version): (i16, i16), body: &[u8]) -> Option<Vec<u8>> {
-        self.bootstrap().split(',').find_map(|broker| ask(broker, key, version, body).ok())
+        self.awake().split(',').find_map(|broker| ask(broker, key, version, body).ok())
     }
 }
 

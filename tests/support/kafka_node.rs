@@ -55,6 +55,11 @@ impl KafkaNode {
         self.lock().as_ref().is_some_and(Process::is_running)
     }
 
+    /// It was sent SIGSTOP.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.lock().as_ref().is_some_and(Process::is_frozen)
+    }
+
     pub(super) fn stop(&self) {
         let process = self.lock().take().expect("the broker runs");
         process.signal(super::process::Signal::TERM);

@@ -64,6 +64,12 @@ impl Process {
     }
 
     /// Sends a signal to the process alone; nothing happens where it has ended.
+    /// Whether it is stopped by a signal (state T in its `/proc` entry).
+    pub fn is_frozen(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    }
+
     pub fn signal(&self, signal: Signal) {
         if self.is_running() {
             let _ = kill_process(self.pid, signal);

@@ -14,11 +14,13 @@ use crate::metrics::RebalanceEvent;
 use crate::offsets::{Ownership, PartitionState, TopicPartition};
 
 impl PollLoop {
-    /// Leaves the group and rejoins it where the process was suspended: its leases are over, also where the
-    /// coordinator has not missed it.
-    pub(super) fn rejoin_after_suspension(&mut self) {
-        if self.parts.offsets.take_suspension() && !self.is_at(Phase::Hold) {
-            tracing::warn!(event = "group_rejoined", "process was suspended; rejoining the consumer group");
+    /// Leaves the group and rejoins it where all leases are over, also where the coordinator has not missed this pod.
+    pub(super) fn rejoin_after_leases_ended(&mut self) {
+        if self.parts.offsets.take_rejoin() && !self.is_at(Phase::Hold) {
+            tracing::warn!(
+                event = "group_rejoined",
+                "the pod's hold on its partitions is over; rejoining the consumer group"
+            );
             self.rejoin();
         }
     }

@@ -17,6 +17,7 @@ impl PollLoop {
         self.retry_assignment.start_over();
         self.halts.start_over();
         self.rights.start_over();
+        self.session_timeout.start_over();
         self.rebalances = Rebalances::default();
         self.end_markers = EndMarkerScanner::default();
         if let Some(rebalance_reader) = self.rebalance_reader.take() {

@@ -2,24 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
+use std::time::Duration;
 
 use super::holder::{Holder, LeasePhase, SessionUse};
 use super::message::{CapRecord, PodIncarnation};
 use super::owner::COORDINATION_PARTITION;
 use crate::config::KafkaConfig;
-use crate::kafka::{FollowFrom, KafkaError, LogThrottle, PartitionFollower};
+use crate::coordination::follower_thread::{self, FollowerHandle, StopFlag, TopicFollower};
+use crate::kafka::{FollowFrom, KafkaError, PartitionFollower};
 
 /// Waiting for a record; so often the lease is looked at.
 const POLL: Duration = Duration::from_millis(50);
 /// Records that are taken in between two looks at the lease.
 const BURST: usize = 1_000;
-/// Between two attempts to follow the topic.
-const AGAIN: Duration = Duration::from_secs(1);
 /// For the last report.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -51,21 +46,6 @@ pub enum LeaseStatus {
     Unavailable(String),
 }
 
-/// A running agent.
-#[derive(Debug)]
-pub struct SessionCapsHandle {
-    stop: Arc<AtomicBool>,
-    /// Resolves when the last report is sent.
-    pub ended: oneshot::Receiver<()>,
-}
-
-impl SessionCapsHandle {
-    /// To be called when all sessions are closed: their places are free at once then.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
 /// What an agent is made of.
 pub struct SessionCapsAgent {
     pub kafka: KafkaConfig,
@@ -87,37 +67,19 @@ impl SessionCapsAgent {
     ///
     /// # Errors
     /// There is no thread.
-    pub fn spawn(self) -> io::Result<SessionCapsHandle> {
-        let (stop, (left, ended)) = (Arc::new(AtomicBool::new(false)), oneshot::channel());
-        let stopped = Arc::clone(&stop);
-        std::thread::Builder::new().name("session-caps".into()).spawn(move || {
-            let throttle = LogThrottle::default();
-            while !stopped.load(Ordering::Relaxed) {
-                let ended = self.follow(&stopped);
-                self.close_all();
-                if let Err(error) = ended {
-                    self.sessions.set_lease(LeaseStatus::Unavailable(error.to_string()));
-                    if let Some(untold) = throttle.admit(&error.to_string(), Instant::now()) {
-                        let topic = self.kafka.coordination_topic.as_str();
-                        tracing::warn!(event = "coordination_unavailable", topic, %error, untold, "no sessions of connections with max_sessions_total; trying again");
-                    }
-                    std::thread::sleep(AGAIN);
-                }
-            }
-            let _ = left.send(());
-        })?;
-        Ok(SessionCapsHandle { stop, ended })
+    pub fn spawn(self) -> io::Result<FollowerHandle> {
+        follower_thread::spawn(self)
     }
 
     /// As one incarnation, from the topic's end on: what was granted to an earlier one does not count.
-    fn follow(&self, stopped: &AtomicBool) -> Result<(), KafkaError> {
+    fn follow_as_one(&self, stop: &StopFlag) -> Result<(), KafkaError> {
         let topic = &self.kafka.coordination_topic;
         let follower =
             PartitionFollower::open(&self.kafka, &self.pod, topic, COORDINATION_PARTITION, FollowFrom::End)?;
         let pod = PodIncarnation::new(&self.pod, &(self.incarnation)());
         let mut holder = Holder::new(pod.clone());
         let mut phase = LeasePhase::Over;
-        while !stopped.load(Ordering::Relaxed) {
+        while !stop.is_set() {
             // Whatever was missed while this process stood still, its lease comes first.
             phase = self.apply(&holder, phase);
             let mut wait = POLL;
@@ -168,6 +130,29 @@ impl SessionCapsAgent {
             self.sessions.set_grant(connection, 0);
             self.sessions.interrupt(connection);
         }
+    }
+}
+
+impl TopicFollower for SessionCapsAgent {
+    const THREAD: &'static str = "session-caps";
+    const AGAIN: Duration = Duration::from_secs(1);
+
+    fn follow(&self, stop: &StopFlag) -> Result<(), KafkaError> {
+        let ended = self.follow_as_one(stop);
+        self.close_all();
+        ended
+    }
+
+    fn set_unavailable(&self, error: &KafkaError) {
+        self.sessions.set_lease(LeaseStatus::Unavailable(error.to_string()));
+    }
+
+    fn log_unavailable(&self, error: &KafkaError, untold: u64) {
+        let topic = self.kafka.coordination_topic.as_str();
+        tracing::warn!(
+            event = "coordination_unavailable", topic, %error, untold,
+            "no sessions of connections with max_sessions_total; trying again"
+        );
     }
 }
 

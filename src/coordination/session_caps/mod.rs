@@ -21,6 +21,6 @@ mod message;
 mod model;
 mod owner;
 
-pub use agent::{LeaseStatus, SessionCapsAgent, SessionCapsHandle, SharedSessions};
+pub use agent::{LeaseStatus, SessionCapsAgent, SharedSessions};
 pub use holder::SessionUse;
 pub use owner::{COORDINATION_PARTITION, CoordinatorState};
