@@ -85,7 +85,7 @@ pub use encoding::NameEncoding;
 pub use errors::{ConfigError, ConfigErrors, SourceLocation};
 pub use feeds::{ChangedFiles, FeedConfig, FeedPlace};
 pub use file_patterns::{BadPattern, FileCriteria, FilePatterns};
-pub use file_watcher::{FileVersions, FileWatcher, WatchDecision};
+pub use file_watcher::{FileWatcher, WatchDecision, WatchedFileVersions};
 pub use load::{ConfigSources, FilesInUse};
 pub use names::ConfiguredNames;
 pub use network::{DataConnectionMode, NetworkOptions, ProxyKind, ProxyServer};
