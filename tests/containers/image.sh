@@ -1,7 +1,7 @@
 #!/bin/bash
 # The image: built with the project's own Dockerfile, then tried as an operator would. `make image-test`
 #
-# Needs root (or a docker that is there already), 6 GB of disk, and some 25 minutes of two cores the first time: the
+# Needs root (or a docker that exists already), 6 GB of disk, and some 25 minutes of two cores the first time: the
 # release build. NO_BUILD=1 tries the image that is there, BINARIES=target/debug one of programs that cargo has built. Exits 77 where
 # it cannot run.
 set -uo pipefail
@@ -43,6 +43,9 @@ programs() {
     for program in ftp-pooler pattern-router frp-tunnels; do
         check "$program --version" docker run --rm "${confined[@]}" --entrypoint "/usr/local/bin/$program" "$image" --version
     done
+    # what connections with `via` are carried by
+    check "frpc --version" docker run --rm "${confined[@]}" --entrypoint /usr/local/bin/frpc "$image" --version
+    [ -n "${BINARIES-}" ] || check "frp-tunnels operator" docker run --rm "${confined[@]}" --entrypoint /usr/local/bin/frp-tunnels "$image" operator --print-definitions
     [ -z "${BINARIES-}" ] || { note "the list of crates comes with the Dockerfile's build (cargo-auditable): not looked at"; return 0; }
     docker create --name "$name" "$image" >/dev/null
     docker cp "$name:/usr/local/bin/ftp-pooler" "$cache/ftp-pooler.audited" >/dev/null

@@ -61,6 +61,9 @@ pub(crate) enum CliCommand {
     /// The server's side: frps
     #[command(subcommand)]
     Server(ServerCommand),
+    /// Keep the tunnels that are declared as resources of a Kubernetes namespace
+    #[cfg(feature = "operator")]
+    Operator(Box<super::operator_command::OperatorArgs>),
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page
@@ -303,7 +306,7 @@ pub(crate) struct ConfigArgs {
 pub(crate) enum ServerCommand {
     /// Write frps.toml and a token
     Init(ServerInitArgs),
-    /// Run frps; it is started anew when its certificate or configuration changes
+    /// Run frps; it is restarted when its certificate or configuration changes
     Run(ServerRunArgs),
     /// Show a running frps: process, clients, tunnels, traffic
     Status(ServerStatusArgs),
