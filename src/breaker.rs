@@ -44,7 +44,7 @@ const SPACING_CAP: Duration = Duration::from_secs(5);
 const AUTH_SPACING: Duration = Duration::from_secs(30);
 const AUTH_SPACING_CAP: Duration = Duration::from_secs(300);
 /// While the route is lost, a worker checks again after this, in case it was not notified.
-const WAY_CHECK: Duration = Duration::from_secs(60);
+const ROUTE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the result of a probe is awaited.
 const PROBE_BOUND: Duration = Duration::from_secs(60);
 /// A task with `retry_count: 0` is answered with the last login's failure after this.
@@ -120,12 +120,12 @@ pub(crate) enum ConcurrencyLimit {
 pub(crate) struct CircuitBreaker {
     is_proven: bool,
     window: Option<FailureWindow>,
-    lost_way: Option<LostWay>,
+    lost_route: Option<LostRoute>,
 }
 
 /// The server cannot be reached at all; its recovery will be signalled.
 #[derive(Debug)]
-struct LostWay {
+struct LostRoute {
     since: Instant,
     failure: Failure,
 }
@@ -169,7 +169,7 @@ impl FailureWindow {
 impl CircuitBreaker {
     pub fn state(&self, now: Instant) -> BreakerState {
         match &self.window {
-            _ if self.lost_way.is_some() => BreakerState::Open,
+            _ if self.lost_route.is_some() => BreakerState::Open,
             Some(window) if window.is_open() && now < window.next_try => BreakerState::Open,
             Some(window) if window.is_open() => BreakerState::HalfOpen,
             _ => BreakerState::Closed,
@@ -193,20 +193,20 @@ impl CircuitBreaker {
 
     /// Since when, and the last failure.
     fn trouble(&self) -> Option<(Instant, &Failure)> {
-        let lost = self.lost_way.as_ref().map(|lost| (lost.since, &lost.failure));
+        let lost = self.lost_route.as_ref().map(|lost| (lost.since, &lost.failure));
         lost.or_else(|| self.window.as_ref().map(|window| (window.since, &window.last)))
     }
 
     /// The route to the server is lost.
     pub fn route_lost(&mut self, failure: Failure, now: Instant) {
-        let since = self.lost_way.as_ref().map_or(now, |lost| lost.since);
-        self.lost_way = Some(LostWay { since, failure });
+        let since = self.lost_route.as_ref().map_or(now, |lost| lost.since);
+        self.lost_route = Some(LostRoute { since, failure });
     }
 
     /// The route is restored: earlier failures no longer count, and one login shows the server's state. False if it was
     /// not lost.
     pub fn route_restored(&mut self) -> bool {
-        let was_lost = self.lost_way.take().is_some();
+        let was_lost = self.lost_route.take().is_some();
         if was_lost {
             *self = CircuitBreaker::default();
         }
@@ -214,12 +214,12 @@ impl CircuitBreaker {
     }
 
     pub fn is_route_lost(&self) -> bool {
-        self.lost_way.is_some()
+        self.lost_route.is_some()
     }
 
     pub fn decide(&self, now: Instant) -> BreakerDecision {
         match &self.window {
-            _ if self.lost_way.is_some() => BreakerDecision::Wait { until: now + WAY_CHECK },
+            _ if self.lost_route.is_some() => BreakerDecision::Wait { until: now + ROUTE_CHECK_INTERVAL },
             Some(window) if window.is_spaced() && now < window.not_before() => {
                 let until = window.not_before();
                 match window.last.code {

@@ -52,7 +52,7 @@ pub struct PodHealth {
     /// When no query about the group was pending.
     group_answered: LastSeen,
     /// Kafka is reachable, but this pod's clients cannot recover: only a new process may.
-    beyond_help: Mutex<Option<String>>,
+    unrecoverable: Mutex<Option<String>>,
     /// Permissions that Kafka denies this pod, by subject; each is written by one part.
     missing_rights: Mutex<BTreeMap<&'static str, Vec<String>>>,
     missing_topics: Mutex<Vec<String>>,
@@ -80,7 +80,7 @@ impl PodHealth {
             round_trips: Mutex::default(),
             member_seen: LastSeen::default(),
             group_answered: LastSeen::default(),
-            beyond_help: Mutex::default(),
+            unrecoverable: Mutex::default(),
             missing_rights: Mutex::default(),
             missing_topics: Mutex::default(),
             offsets_unreadable: Mutex::default(),
@@ -114,11 +114,11 @@ impl PodHealth {
     }
 
     /// A broker is connected.
-    pub fn kafka_is_there(&self) {
-        self.kafka_is_there_at(Instant::now());
+    pub fn kafka_connected(&self) {
+        self.kafka_connected_at(Instant::now());
     }
 
-    fn kafka_is_there_at(&self, now: Instant) {
+    fn kafka_connected_at(&self, now: Instant) {
         if self.kafka_seen.elapsed(now) > KAFKA_AWAY {
             self.kafka_back.mark(now);
         }
@@ -138,7 +138,7 @@ impl PodHealth {
     }
 
     /// Kafka has accepted a batch of answers, or there are none to send.
-    pub fn answers_are_taken(&self) {
+    pub fn report_answers_accepted(&self) {
         self.answers_accepted.mark(Instant::now());
     }
 
@@ -199,8 +199,8 @@ impl ReportHealth for PodHealth {
         report.reasons.extend(self.gone());
         report.reasons.extend(self.waits_for_offsets(now));
         report.reasons.extend(self.halted());
-        let beyond_help = self.beyond_help.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(why) = beyond_help.filter(|_| !report.draining) {
+        let unrecoverable = self.unrecoverable.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(why) = unrecoverable.filter(|_| !report.draining) {
             report.reasons.push(why);
             report
                 .loops
@@ -232,15 +232,15 @@ mod tests {
             health.report(now).stuck().len()
         };
         for seconds in 0..=200 {
-            health.kafka_is_there_at(later(seconds));
+            health.kafka_connected_at(later(seconds));
         }
         health.answers_accepted.mark(later(100));
         assert_eq!(stuck(later(200)), 0);
         assert_eq!(stuck(later(400)), 0, "no broker is connected");
-        health.kafka_is_there_at(later(400));
+        health.kafka_connected_at(later(400));
         assert_eq!(stuck(later(401)), 0, "it has only just come back");
         for seconds in 401..=700 {
-            health.kafka_is_there_at(later(seconds));
+            health.kafka_connected_at(later(seconds));
         }
         assert_eq!(stuck(later(700)), 1);
         health.answers_accepted.mark(later(700));
@@ -254,7 +254,7 @@ mod tests {
         health.set_offsets_unreadable(Some((start, "OperationTimedOut".to_owned())));
         let later = |seconds| {
             let now = start + Duration::from_secs(seconds);
-            health.kafka_is_there_at(now);
+            health.kafka_connected_at(now);
             health.answers_accepted.mark(now);
             health.report(now).reasons
         };

@@ -1,9 +1,9 @@
-//! Why a pod could not start, or not go on, and the exit code that says so.
+//! Why a pod could not start, or could not continue, and the matching exit code.
 
 use crate::kafka::{CommitError, KafkaError};
 use service_kit::http::BindError;
 
-/// Why a pod ended other than by being told to.
+/// Why a pod ended other than on request.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error(transparent)]
@@ -22,7 +22,7 @@ pub enum AppError {
     Random(getrandom::Error),
     #[error("the {0} thread ended unexpectedly")]
     Ended(&'static str),
-    /// Told to stop, which it has done but for these calls.
+    /// Stopped on request, except for these calls.
     #[error("stopped while a file system did not answer: {0}")]
     Hanging(String),
     #[error("aborted by a second signal")]
@@ -30,13 +30,13 @@ pub enum AppError {
 }
 
 impl AppError {
-    /// The exit code that tells a supervisor what kind of end it was (sysexits.h).
+    /// The exit code that tells a supervisor the kind of end (sysexits.h).
     pub fn exit_code(&self) -> u8 {
         match self {
             AppError::Storage { .. } | AppError::Tunnels(_) => 78, // EX_CONFIG
             AppError::Bind(_) => 69,                               // EX_UNAVAILABLE
             AppError::Hanging(_) => 74,                            // EX_IOERR
-            AppError::Aborted => 130,                              // as a shell tells of SIGINT
+            AppError::Aborted => 130,                              // as a shell reports SIGINT
             AppError::Kafka(_)
             | AppError::Publish(_)
             | AppError::Start(_)

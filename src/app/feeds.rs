@@ -21,12 +21,12 @@ use crate::listing::{ListingSessions, Location, LocationConnection, WalkError, W
 use crate::metrics::Metrics;
 use crate::pool::{FtpConnector, LeasedSession, Reservation, SessionPool};
 
-/// Between two looks whether there is a feed by now, and between two attempts to begin.
+/// The interval for checking whether there is a feed, and between two attempts to start.
 const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 /// Listings of a pod at once; further ones wait.
 const LISTINGS: usize = 16;
-/// A server that has no session to spare for so long is listed some other time.
+/// If a server has no session to spare for this long, it is listed another time.
 const SESSION_WITHIN: Duration = Duration::from_secs(300);
 
 /// This pod's part in the feeds; nothing runs before there is one.
@@ -58,7 +58,7 @@ impl Feeds {
         Feeds { running, stop }
     }
 
-    /// Ends this pod's listings, and has others take over. Takes `within` at most.
+    /// Ends this pod's listings, so that others take over. Takes at most `within`.
     pub async fn stop(&self, within: Duration) {
         self.stop.cancel();
         let Some(owner) = self.running.lock().await.take() else { return };
@@ -130,7 +130,7 @@ impl FeedLister for PoolLister {
         let mut source =
             Location::parse(&feed.from.to_string(), &config.connections).map_err(WalkError::Refused)?;
         if !source.path.is_empty() && !source.path.ends_with('/') {
-            source.path.push('/'); // a directory, whatever its name looks like
+            source.path.push('/'); // a directory, whatever its name is
         }
         let sessions = PoolSessions {
             pool: &self.pool,
@@ -209,8 +209,8 @@ impl ListingSessions for PoolSessions<'_> {
     }
 }
 
-/// A session of the pool that enters directories. Tasks name paths that are relative to the one logged in to: only a session
-/// that is there again goes back to the pool.
+/// A session of the pool that enters directories. Tasks name paths relative to the login directory, so only a session
+/// that has returned there goes back to the pool.
 struct BorrowedSession(Option<LeasedSession<FtpConnector>>);
 
 impl BorrowedSession {

@@ -1,4 +1,5 @@
-//! Looks each second whether the local connections can be used, also while there is no task, and tells what is wrong.
+//! Checks every second whether the local connections can be used, even while there is no task, and reports what is
+//! wrong.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::storage::LocalStorage;
 use crate::transfer::LocalStorages;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// A file system that has not answered for so long is reported.
+/// A file system that has not answered for this long is reported.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 /// Local connections that a note names; it counts the others.
 const MAX_NAMED: usize = 5;
@@ -29,7 +30,7 @@ pub(super) async fn watch(storages: LocalStorages, health: Arc<PodHealth>, stop:
     }
 }
 
-/// What is wrong, by the local connections' names. Takes no longer than a file system needs to be reported.
+/// The problems, by local connection name. Takes no longer than it takes to report a hung file system.
 async fn check_all(storages: &LocalStorages, before: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut running = JoinSet::new();
     let mut found = BTreeMap::new();

@@ -114,7 +114,7 @@ impl PodInsight for PodStatus {
     }
 }
 
-/// Batches that are looked through for open ones.
+/// How many batches are searched for open ones.
 const MAX_KNOWN: usize = 1_000;
 
 /// The batch, unless all its tasks are answered, as far as the pods have counted, which is all of them since `exact_since`

@@ -19,7 +19,7 @@ use super::PodTunnels;
 use crate::bandwidth::BandwidthLimits;
 use crate::config::{
     Config, ConfigDiff, ConfigErrors, ConfigSources, ConfiguredConnections, ConnectionChange, CurrentConfig,
-    FileVersions, FileWatcher, ReloadResult, WatchDecision,
+    FileWatcher, ReloadResult, WatchDecision, WatchedFileVersions,
 };
 use crate::dispatch::{Dispatcher, Reconfiguration};
 use crate::metrics::Metrics;
@@ -28,7 +28,7 @@ use crate::storage::LocalStorage;
 pub(super) use replaced::ReplacedStorages;
 pub(super) use storages::{OpenStorages, open, open_all};
 
-/// What has changed is read once it has been unchanged for so long.
+/// A changed file is read once it has been unchanged for this long.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// Between two checks at least, whatever `reload.every` says.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -48,7 +48,7 @@ pub(super) struct Reloader {
     pub storages: OpenStorages,
     pub metrics: Metrics,
     pub bandwidth: BandwidthLimits,
-    /// Told by SIGHUP.
+    /// Notified by SIGHUP.
     pub asked: Arc<Notify>,
     pub files: WatchedFiles,
 }
@@ -59,7 +59,7 @@ pub(super) struct WatchedFiles {
     watch: FileWatcher,
     /// connections.ini, and what it names.
     paths: Vec<PathBuf>,
-    /// A look that has not come back.
+    /// A check that has not returned.
     hung: Option<AbortHandle>,
 }
 
@@ -70,7 +70,7 @@ enum ReloadTrigger {
     Start,
     /// They have changed.
     Changed,
-    /// It is time to look into them.
+    /// It is time to read them.
     Due,
     /// SIGHUP.
     Asked,
@@ -121,7 +121,7 @@ impl Reloader {
 
     async fn check(&mut self) -> WatchDecision {
         let paths = self.files.paths.clone();
-        match self.files.blocking(move || FileVersions::of(&paths)).await {
+        match self.files.blocking(move || WatchedFileVersions::of(&paths)).await {
             Some(stamps) => self.files.watch.look(stamps),
             None => WatchDecision::Due, // reading them will say so
         }
@@ -159,7 +159,7 @@ impl Reloader {
         }
     }
 
-    /// Told once, and again to who asks.
+    /// Reported once, and again on request.
     fn refuse(&self, wrong: &ReloadErrors, why: ReloadTrigger) {
         let ReloadErrors(mistakes) = wrong;
         let mut told: Vec<String> = mistakes.iter().take(MAX_MISTAKES_SHOWN).cloned().collect();
@@ -212,7 +212,7 @@ impl Reloader {
         );
     }
 
-    /// What is new is there before a task can name it; what is gone goes once none can.
+    /// Additions are in place before a task can name them; removals take place once none can.
     fn apply(&mut self, found: &LoadedChanges) {
         let LoadedChanges { config: Config { connections, .. }, changes, opened } = found;
         self.storages.change(&changes.local, opened);
@@ -253,7 +253,7 @@ impl Reloader {
 }
 
 impl WatchedFiles {
-    /// Off the runtime's threads; `None` where it takes too long, or an earlier one still does.
+    /// Runs off the runtime's threads; `None` if it takes too long, or an earlier one still does.
     async fn blocking<R: Send + 'static>(&mut self, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
         if self.hung.as_ref().is_some_and(|hung| !hung.is_finished()) {
             return None;
@@ -266,7 +266,7 @@ impl WatchedFiles {
     }
 }
 
-/// Never, where there is no time.
+/// Never resolves if there is no time.
 async fn after(time: Option<Duration>) {
     match time {
         Some(time) => sleep(time).await,

@@ -145,7 +145,7 @@ impl Allowance<'_> {
 impl Drop for Allowance<'_> {
     fn drop(&mut self) {
         for (throttle, taken) in self.throttles.iter().zip(self.taken) {
-            throttle.give_back(self.operation, taken.saturating_sub(self.moved));
+            throttle.return_bytes(self.operation, taken.saturating_sub(self.moved));
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::config::BandwidthTimetable;
 use crate::task::Operation;
 
 /// The timetable is read again at least this often during a wait.
-const LOOKS_APART: Duration = Duration::from_secs(1);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Throttle {
@@ -69,7 +69,7 @@ impl Throttle {
             match taken {
                 Ok(bytes) => return Some(usize::try_from(bytes).unwrap_or(want)),
                 Err(wait) => tokio::select! {
-                    () = sleep(wait.min(LOOKS_APART)) => {}
+                    () = sleep(wait.min(RECHECK_INTERVAL)) => {}
                     () = changed => {}
                 },
             }
@@ -77,9 +77,9 @@ impl Throttle {
     }
 
     /// Returns bytes that were taken, but have not moved.
-    pub fn give_back(&self, operation: Operation, bytes: usize) {
+    pub fn return_bytes(&self, operation: Operation, bytes: usize) {
         if bytes > 0 {
-            self.gate(operation).bucket().give_back(bytes as u64);
+            self.gate(operation).bucket().return_bytes(bytes as u64);
         }
     }
 

@@ -47,7 +47,7 @@ impl TokenBucket {
     }
 
     /// Returns bytes that were taken, but have not moved.
-    pub fn give_back(&mut self, bytes: u64) {
+    pub fn return_bytes(&mut self, bytes: u64) {
         self.saved = self.saved.saturating_add(u128::from(bytes) * NANOSECONDS);
     }
 }
@@ -129,7 +129,7 @@ mod tests {
                         if let Ok(bytes) = bucket.take(rate, want, now) {
                             prop_assert!(bytes <= want);
                             let back = bytes * given_back_percent / 100;
-                            bucket.give_back(back);
+                            bucket.return_bytes(back);
                             moved.push((now, bytes - back));
                         }
                     }

@@ -19,7 +19,7 @@ pub(super) struct ReadAnswer {
     pub verdict: AnswerStatus,
 }
 
-/// Which file it is about: `CONNECTION:PATH`, where it comes from and where it goes.
+/// Which file it is about: `CONNECTION:PATH`, the source and the destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct FileEnds {
     pub source: Option<String>,
@@ -67,7 +67,7 @@ pub(super) struct FailureAnswer {
     pub message: String,
     pub is_retryable: bool,
     pub attempts: u64,
-    /// The FTP connection that the task names, where it can be told.
+    /// The FTP connection that the task names, if known.
     pub connection: Option<String>,
     pub file: FileEnds,
     /// The original task; `None` where the record was no JSON object, or was cut.
@@ -109,7 +109,7 @@ struct WireError<'a> {
 }
 
 impl ReadAnswer {
-    /// Reads a message; `None` where it is none of the pool's.
+    /// Reads a message; `None` if it is not the pool's.
     pub fn read(payload: Option<&[u8]>) -> Option<ReadAnswer> {
         let wire: AnswerJson<'_> = serde_json::from_slice(payload?).ok()?;
         let (at, verdict) = match (&*wire.status, wire.error) {
@@ -138,7 +138,7 @@ impl ReadAnswer {
     }
 }
 
-/// A JSON object that is not what stands for a record that was none: `{"raw": …}`, `{"raw_base64": …}`.
+/// Not an object that wraps a record that was not a task: `{"raw": …}`, `{"raw_base64": …}`.
 fn is_task(json: &str) -> bool {
     #[derive(Deserialize)]
     struct OriginalJson<'a> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 pub use crate::config::TimeArgument;
 use crate::config::{parse_duration, parse_size};
 
-/// A duration as the configuration takes it.
+/// A duration as in the configuration.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "expected a duration such as 30s, 1h30m or 1d".to_owned())
 }

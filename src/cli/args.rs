@@ -51,7 +51,7 @@ pub enum CliCommand {
     Failures(Box<FailuresArgs>),
     /// List batches, the tasks of one submit each; show, cancel or wait for one
     Batch(BatchArgs),
-    /// List feeds, directories whose new files become tasks by themselves; show, run, pause or resume one
+    /// List feeds, directories whose new files become tasks automatically; show, run, pause or resume one
     Feeds(FeedsArgs),
     /// Show lag, in-flight and completed tasks per partition and connection
     Lag(LagArgs),
@@ -77,7 +77,7 @@ pub enum CliCommand {
 }
 
 impl CliCommand {
-    /// How the command prints what it found; as a table where it has no such option.
+    /// The command's output format; a table if it has no such option.
     pub(super) fn output(&self) -> OutputFormat {
         match self {
             CliCommand::Check(args) => args.output,
@@ -102,7 +102,7 @@ pub struct ConfigFiles {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
 
-    /// The connections [default: connections.ini beside the configuration]
+    /// The connections [default: connections.ini next to the configuration]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub connections: Option<PathBuf>,
 }
@@ -123,14 +123,14 @@ impl ConfigFiles {
         }
     }
 
-    /// [`ConfigFiles::sources`], for a command that touches no local file and uses no secret in a file of its own but
+    /// [`ConfigFiles::sources`], for a command that touches no local file and uses no secret in its own file except
     /// those of these connections: no other file that the configuration names need exist.
     #[must_use]
     pub fn for_connections(&self, connections: Vec<String>) -> ConfigSources {
         self.with_secrets(FilesInUse::Secrets { connections, api_token: false })
     }
 
-    /// [`ConfigFiles::sources`], for a command that asks pods, and uses no secret in a file of its own but the API's token.
+    /// [`ConfigFiles::sources`], for a command that asks pods, and uses no secret in its own file except the API's token.
     #[must_use]
     pub fn for_api(&self) -> ConfigSources {
         self.with_secrets(FilesInUse::Secrets { connections: Vec::new(), api_token: true })
@@ -148,11 +148,11 @@ pub struct HealthArgs {
     #[command(flatten)]
     pub files: ConfigFiles,
 
-    /// Where the pod is [default: /health on this machine, on the configuration's api.port]
+    /// The pod's URL [default: /health on this machine, on the configuration's api.port]
     #[arg(long, value_name = "URL", value_parser = health_page)]
     pub url: Option<PodUrl>,
 
-    /// Check whether it takes tasks (/ready) instead of whether it is alive
+    /// Check whether it accepts tasks (/ready) instead of whether it is alive
     #[arg(long, conflicts_with = "url")]
     pub ready: bool,
 
@@ -187,10 +187,10 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
-    /// The filter that holds.
+    /// The effective filter.
     ///
     /// # Errors
-    /// Nobody gave `--log-level`, and `RUST_LOG` is no filter.
+    /// `--log-level` is not given, and `RUST_LOG` is not a valid filter.
     pub fn filter(&self) -> Result<Filter, InvalidFilter> {
         self.log_level.clone().map_or_else(Filter::from_environment, Ok)
     }

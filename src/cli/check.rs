@@ -63,7 +63,7 @@ pod is disturbed. What this user may do is asked for all that the configuration 
 logs in and lists the login directory, over a data connection, which is what firewalls and TLS break most often; nothing is
 changed there without --deep. In each local base_path a file of one byte is written and removed.
 
-A server that accepts no more sessions since this pool's pods have them is busy, and no failure.
+A server that accepts no more sessions because this pool's pods have them all is busy, which is not a failure.
 
 Examples:
   ftp-pooler check
@@ -190,8 +190,8 @@ async fn ftp_findings(config: &Config, is_deep: bool) -> Vec<CheckFinding> {
     findings
 }
 
-/// Whose sessions they are that leave a server no room: this pool's are no failure. `sessions` are those that pods have
-/// told of, by connection.
+/// Whose sessions use up a server's room: if this pool's do, it is not a failure. `sessions` are those that pods have
+/// reported, by connection.
 fn judge_busy(finding: &mut CheckFinding, sessions: &BTreeMap<String, u64>) {
     let Found::Busy(said) = &finding.found else { return };
     finding.found = match sessions.get(&finding.name) {
@@ -212,7 +212,7 @@ fn local_finding(connection: &LocalConnection) -> CheckFinding {
     CheckFinding { kind: "local", name: connection.name.clone(), found }
 }
 
-/// What a pod's connections may move together, where that is limited.
+/// The total bandwidth of a pod's connections, if it is limited.
 fn pool_finding(config: &Config) -> Option<CheckFinding> {
     let key = "pool.bandwidth";
     let limited = try_server::limited(key, &config.pool.bandwidth);

@@ -16,7 +16,7 @@ use crate::config::{config_yaml, connections_ini, import_rclone, section_names};
 
 /// Bytes of an rclone.conf or a connections.ini at most.
 const MAX_BYTES: u64 = 4 << 20;
-/// Anybody may read config.yaml; connections.ini holds passwords.
+/// config.yaml is world-readable; connections.ini holds passwords.
 const OPEN: u32 = 0o644;
 const CLOSED: u32 = 0o600;
 
@@ -40,9 +40,9 @@ Examples:
 
 Exit codes:
    0  both files are written
-   1  one is there already (--force), or cannot be written; neither was changed";
+   1  one exists already (--force), or cannot be written; neither was changed";
 
-/// Writes both files, or neither where one is in the way.
+/// Writes both files, or neither if one exists.
 pub(super) fn init(args: &InitArgs) -> Result<u8, CommandError> {
     let directory = &args.directory;
     let files = [("config.yaml", config_yaml(), OPEN), ("connections.ini", connections_ini(), CLOSED)];
@@ -110,7 +110,7 @@ Examples:
   ftp-pooler import-rclone other.conf --only customer-a
 
 Exit codes:
-   0  all is well
+   0  success
    1  a file cannot be read or written
   65  rclone.conf is encrypted, an FTP remote or one of its keys was left out (each is named, the rest is imported), or
       --only names one that cannot be imported";
@@ -118,7 +118,7 @@ Exit codes:
 /// Of the template's FTP server.
 const EXAMPLE_HOST: &str = "ftp.example.com";
 
-/// Takes rclone's FTP remotes over.
+/// Imports rclone's FTP remotes.
 pub(super) fn import(args: &ImportArgs) -> Result<u8, CommandError> {
     let path = rclone_conf(args.file.clone())?;
     let shown = path.display().to_string();
@@ -159,7 +159,7 @@ pub(super) fn import(args: &ImportArgs) -> Result<u8, CommandError> {
     Ok(if is_incomplete { EXIT_DATA } else { EXIT_OK })
 }
 
-/// What was taken over as it is, and deserves a look.
+/// What was imported as it is, but should be reviewed.
 fn remarks(section: &str) -> Vec<String> {
     let value = |key: &str| {
         let mut lines = section.lines().filter_map(|line| line.split_once(" = "));
@@ -225,7 +225,7 @@ fn add(sections: &[(String, String)], into: &Path) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// A file's text; `None` where there is none.
+/// A file's text; `None` if it does not exist.
 fn read(path: &Path) -> Result<Option<String>, CommandError> {
     let failed = |error: io::Error| CommandError::Other(format!("{}: {error}", path.display()));
     let file = match fs::File::open(path) {

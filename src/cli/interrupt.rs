@@ -11,10 +11,10 @@ use super::EXIT_INTERRUPTED;
 pub(super) struct InterruptFlag(Arc<AtomicBool>);
 
 impl InterruptFlag {
-    /// Listens from now on, on a thread of its own. A second signal ends the process at once.
+    /// Listens from now on, on its own thread. A second signal ends the process at once.
     ///
     /// # Errors
-    /// As of making a thread or listening for signals.
+    /// Creating the thread or listening for signals failed.
     pub fn listen() -> io::Result<InterruptFlag> {
         use tokio::signal::unix::{SignalKind, signal};
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,7 +1,7 @@
-//! `ftp-pooler lag`: what is waiting, taken in and done, by partition and by connection.
+//! `ftp-pooler lag`: what is waiting, in progress and done, by partition and by connection.
 //!
-//! Read from outside, while pods run: the group's committed offsets with their maps of what is done above
-//! them, and the records between there and the topics' ends. Nothing joins the group.
+//! Read from outside, while pods run: the group's committed offsets with their maps of what is done above them, and the
+//! records between there and the topics' ends. Does not join the group.
 
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
@@ -22,7 +22,7 @@ use crate::record::RetryState;
 use crate::task::decode;
 use crate::text::rfc3339;
 
-/// Stands for records that make no task.
+/// Records that are not tasks.
 const NO_TASK: &str = "(no task)";
 
 #[derive(Debug, clap::Args)]
@@ -43,20 +43,20 @@ pub struct LagArgs {
 const EXAMPLES: &str = "\
 Columns:
   done up to   every record before this offset is answered
-  done beyond  records behind it that are answered as well, as the group's commit says
-  in pods      open records before the last one that is done: some pod has them
-  waiting      open records behind it: waiting, or just read by a pod (whose /metrics tells its own)
+  done beyond  later records that are answered as well, according to the group's commit
+  in pods      open records before the last one that is done: some pod has read them
+  waiting      open records after it: waiting, or just read by a pod (whose /metrics shows its own)
   end          the offset that the next record gets; Kafka's transactions take offsets, too, so that this may be one above
                \"done up to\" with no record between them
-  deferred     open records of the retry topic: their server was away, and they come back when they are due
+  deferred     open records of the retry topic: their server was unavailable, and they are retried when due
 
 Examples:
   ftp-pooler lag
   ftp-pooler lag --output json | jq '.connections[] | select(.waiting > 1000)'
 
 Exit codes:
-   0  all is well
-  69  Kafka is not there
+   0  success
+  69  Kafka is unavailable
   78  the configuration is wrong";
 
 /// One partition.
@@ -71,10 +71,10 @@ struct PartitionLag {
     partition: i32,
     /// False where the group has committed nothing yet: it begins with the first record.
     committed: bool,
-    /// What the group has committed is not there: was the topic recreated?
+    /// The committed offset does not exist: was the topic recreated?
     beyond_end: bool,
     low_water: i64,
-    /// What the group has committed is not there: pods halt the partition until somebody says where to go on.
+    /// The committed offset does not exist: pods halt the partition until an operator sets where to resume.
     halted: bool,
     /// Records that were deleted before they were answered.
     lost: u64,
@@ -153,7 +153,7 @@ impl PartitionCount {
         ends: Ends,
         committed: Option<&CommittedOffset>,
     ) -> PartitionCount {
-        // What was removed meanwhile is nobody's any more.
+        // Records removed meanwhile count for no one.
         let low = committed.map_or(ends.begin, |committed| committed.offset.max(ends.begin));
         let map = committed.and_then(|committed| {
             let note = CommitMetadata::decode(&committed.metadata).ok()?;
@@ -187,7 +187,7 @@ impl PartitionCount {
         PartitionCount { shown, range, done, oldest_ms: None, seen: (0, 0) }
     }
 
-    /// Whether an open record was taken in by somebody; `None` for one that is done.
+    /// Whether a pod has read an open record; `None` for one that is done.
     fn is_taken_in(&self, offset: i64) -> Option<bool> {
         (!self.done.contains(&offset)).then(|| self.done.last().is_some_and(|last| offset < *last))
     }
@@ -267,14 +267,14 @@ pub(super) fn lag(args: &LagArgs) -> Result<u8, CommandError> {
 /// The group's lag as it is now; `limit` records are read at most.
 ///
 /// # Errors
-/// The brokers do not answer, or the input topic is not there.
+/// The brokers do not answer, or the input topic does not exist.
 pub(super) fn look(config: &Config, limit: u64) -> Result<LagReport, CommandError> {
     let kafka = &config.kafka;
     let cluster = Cluster::new(kafka)?;
     let mut counting = BTreeMap::new();
     for (topic, is_required) in [(&kafka.input_topic, true), (&kafka.retry_topic, false)] {
         let topic: Arc<str> = topic.as_str().into();
-        // Committed first: what is done between the two looks counts as done later, never as more than there is.
+        // Committed first: what is done between the two requests counts as done later, never as more than exists.
         let Some(partitions) = cluster.partitions(&topic)? else {
             if is_required {
                 return Err(crate::client::ClientError::NoTopic(topic.to_string()).into());
@@ -297,7 +297,7 @@ pub(super) fn look(config: &Config, limit: u64) -> Result<LagReport, CommandErro
     })
 }
 
-/// Reads the open records, `limit` at most; false where there are more.
+/// Reads the open records, at most `limit`; false if there are more.
 fn count(
     config: &Config,
     counting: &mut BTreeMap<(Arc<str>, i32), PartitionCount>,

@@ -9,16 +9,16 @@
 //! topics       `topics`: creates missing topics
 //! submit       `submit`: sends tasks, from lines or for the files of a location
 //! failures     `failures`: lists what failed, and sends it again
-//! batch        `batch`: what was submitted together, how far it is, and ending it
-//! feeds        `feeds`: what feeds do, and what they are told
-//! offsets      `offsets reset`: where the group goes on after records were lost
+//! batch        `batch`: what was submitted together: its progress, waiting for it, cancelling it
+//! feeds        `feeds`: shows feeds, and sends requests to them
+//! offsets      `offsets reset`: where the group resumes after records were lost
 //! lag          `lag`: open records, by partition and connection
 //! watch        `watch`: the pool's work as it happens
 //! demo         `demo`: hands this program's pod to the demo
 //! answer       the pool's answers, as their readers understand them
 //! pod_url      one GET to a pod, for `health` and `watch`
 //! pod_metrics  the pods' metrics, from their /metrics
-//! announced_pods  the pool's pods as they announce themselves, those that are gone included
+//! announced_pods  the pool's pods as they announce themselves, including those that are gone
 //! pool_pods    where the pool's pods are: as announced, else the members of the group
 //! interrupt    Ctrl-C and SIGTERM, for commands that report before they end
 //! output       tables for people, JSON for programs
@@ -68,9 +68,9 @@ use crate::client::ClientError;
 use crate::config::{Config, ConfigError, ConfigErrors, SourceLocation};
 use service_kit::logging;
 
-/// All is well.
+/// Success.
 pub const EXIT_OK: u8 = 0;
-/// Something failed that has no code of its own.
+/// A failure that has no code of its own.
 pub const EXIT_FAILURE: u8 = 1;
 /// The command line is wrong (clap's code).
 pub const EXIT_USAGE: u8 = 2;
@@ -85,7 +85,7 @@ pub const EXIT_CONFIG: u8 = 78;
 /// A signal ended it.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// The process's command line; where it asks for help or is wrong, that is said, and the code is the error.
+/// The process's command line; if it asks for help or is wrong, that is printed, and the code is the error.
 pub fn parse() -> Result<CommandLine, ExitCode> {
     complete::answer_the_shell();
     CommandLine::try_parse().map_err(|error| {
@@ -159,7 +159,7 @@ fn health(args: HealthArgs) -> Result<u8, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(CommandError::Runtime)?;
     let answer = runtime.block_on(page.get(None, args.timeout));
-    // A name that is still being looked up is not waited for.
+    // A pending name lookup is not waited for.
     runtime.shutdown_background();
     match answer {
         Ok((status, body)) => {
@@ -224,7 +224,7 @@ impl CommandError {
             CommandError::Config(_) => EXIT_CONFIG,
             CommandError::Filter(_) | CommandError::Usage(_) => EXIT_USAGE,
             CommandError::Data(_) => EXIT_DATA,
-            CommandError::Walk(error) if error.is_given_wrongly() => EXIT_DATA,
+            CommandError::Walk(error) if error.is_input_error() => EXIT_DATA,
             CommandError::Client(_) | CommandError::Walk(_) | CommandError::Unavailable(_) => {
                 EXIT_UNAVAILABLE
             }
@@ -241,7 +241,7 @@ fn mistake(error: &ConfigError) -> Value {
     json!({"file": file, "line": line, "key": error.key, "problem": error.problem})
 }
 
-/// Writes a text and a line break. An output that is closed is no reason to panic, as `println!` would.
+/// Writes a text and a line break. Does not panic on a closed output, as `println!` would.
 fn say(mut out: impl Write, text: impl Display) {
     let _ = writeln!(out, "{text}");
 }

@@ -1,4 +1,4 @@
-//! `ftp-pooler offsets reset`: says where the group goes on, after records were lost or a topic was recreated.
+//! `ftp-pooler offsets reset`: sets where the group resumes, after records were lost or a topic was recreated.
 
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
@@ -32,7 +32,7 @@ pub struct ResetArgs {
     #[command(flatten)]
     pub files: ConfigFiles,
 
-    /// Where the partitions go on
+    /// Where the partitions resume
     #[arg(long, value_enum, default_value_t, value_name = "WHERE")]
     pub to: ResetTo,
 
@@ -51,10 +51,10 @@ pub struct ResetArgs {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ResetTo {
-    /// With the first record that is there: nothing that is there is left out
+    /// At the first available record: no available record is skipped
     #[default]
     Earliest,
-    /// Behind the last record: what is there now is not done
+    /// After the last record: all records present now are skipped
     Latest,
 }
 
@@ -72,7 +72,7 @@ Examples:
 Exit codes:
    0  the offsets are set, or none is out of range
   65  pods are in the group
-  69  Kafka is not there, or refuses
+  69  Kafka is unavailable, or refuses
   78  the configuration is wrong";
 
 #[derive(Debug, Serialize)]
@@ -120,7 +120,7 @@ pub(super) fn offsets(args: &OffsetsArgs) -> Result<u8, CommandError> {
     Ok(EXIT_OK)
 }
 
-/// What is to be set on one topic; nothing where it is not there.
+/// What is to be set on one topic; nothing if it does not exist.
 fn planned(cluster: &Cluster, topic: &str, args: &ResetArgs) -> Result<Vec<ResetRow>, CommandError> {
     let Some(ends) = cluster.ends(topic)? else { return Ok(Vec::new()) };
     let partitions: Vec<i32> = ends.keys().copied().collect();

@@ -72,8 +72,8 @@ fn is_number(cell: &str) -> bool {
     cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '~' | '-'))
 }
 
-/// A terminal's line: names come from strangers, and a control character of theirs is not carried out, nor does one
-/// that changes the direction of writing make a name look like another.
+/// One line for a terminal: names come from strangers, so a control character in one is not carried out, nor does one
+/// that changes the direction of writing make a name resemble another.
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if is_active(c) { '·' } else { c }).collect()
 }
@@ -108,7 +108,7 @@ pub(super) fn print_json_line(json: &str) {
     if io::stdout().is_terminal() { print(&safe_json(json)) } else { print(json) }
 }
 
-/// Writes to standard output. A reader that has gone away is no failure.
+/// Writes to standard output. A closed output is not a failure.
 pub(super) fn print(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{}", text.trim_end_matches('\n'));
 }

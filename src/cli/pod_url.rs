@@ -37,7 +37,7 @@ impl PodUrl {
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let is_plain = |c: char| c.is_ascii_graphic() && !"?#@\\".contains(c);
         let is_odd = !authority.chars().all(is_plain) || !path.chars().all(|c| c.is_ascii_graphic());
-        // The colons of `[::1]` are no port's.
+        // The colons of `[::1]` do not precede a port.
         let behind = authority.rfind(']').map_or(0, |end| end + 1);
         let port = authority.get(behind..).and_then(|rest| rest.split_once(':'));
         let host = port.map_or(authority, |(_, port)| {
@@ -76,7 +76,7 @@ impl PodUrl {
     /// Its status and its text; connect, request and all end within `deadline`.
     ///
     /// # Errors
-    /// Nobody listens, nothing came in time, or what came is no HTTP, no text, or too much.
+    /// The connection is refused, nothing came in time, or the response is not HTTP, not text, or too large.
     pub async fn get(
         &self,
         authorization: Option<HeaderValue>,

@@ -1,6 +1,6 @@
-//! Where the pool's pods are, for commands: where they say so themselves, or else the members of the group, each at its
-//! address and the configuration's `api.port`. A pod that cannot be reached from here is left out: what pods tell is more
-//! than can be known, never needed.
+//! Where the pool's pods are, for commands: where they announce themselves, or else the members of the group, each at
+//! its address and the configuration's `api.port`. A pod that cannot be reached from here is left out: the pods' data
+//! is a bonus, never required.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ impl PoolPods {
         self.token.clone()
     }
 
-    /// Where each pod's page at `path` should be; none where Kafka does not say who is in the group. Blocks for twenty
-    /// seconds at most.
+    /// URL of each pod's page at `path`; none if Kafka does not say who is in the group. Blocks for at most twenty
+    /// seconds.
     pub fn pages(&self, path: &str) -> Vec<PodUrl> {
         let announced = AnnouncedPods::follow(&self.kafka).ok().flatten();
         let addresses = announced.map(|pods| pods.addresses()).unwrap_or_default();
@@ -50,7 +50,7 @@ impl PoolPods {
         hosts.into_iter().filter(|host| !host.is_empty()).map(page).collect()
     }
 
-    /// What the pods' metrics say; `None` where no pod is known. Blocks for fifteen seconds at most.
+    /// The pods' metrics; `None` if no pod is known. Blocks for at most fifteen seconds.
     fn metrics(&self) -> Option<MetricsSample> {
         Scraper::new(self.pages("/metrics"), self.token.clone()).ok()?.scrape()
     }

@@ -44,7 +44,7 @@ const EXAMPLES: &str = "\
 The topics are those of the configuration: kafka.input_topic, result_topic, fail_topic, with retry.enabled
 retry_topic, which keeps its records for longer than tasks are deferred; coordination_topic and control_topic,
 compacted and with one partition each; and with feeds feeds_topic, compacted and with five. One that exists is not
-changed. Needs the right to create topics; without it, give the names that this prints to somebody who has it.
+changed. Needs the right to create topics; without it, give the names that this prints to someone who has it.
 
 Examples:
   ftp-pooler topics
@@ -52,8 +52,8 @@ Examples:
   ftp-pooler topics --wait 2m
 
 Exit codes:
-   0  all are there
-  69  Kafka is not there, or refuses
+   0  all exist
+  69  Kafka is unavailable, or refuses
   78  the configuration is wrong";
 
 #[derive(Debug, Serialize)]
@@ -62,7 +62,7 @@ struct TopicRow {
     partitions: i64,
     /// What `--partitions` says.
     asked_for: i32,
-    /// False where it was there before.
+    /// False if it existed before.
     made: bool,
 }
 
@@ -113,7 +113,7 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, CommandError> {
     Ok(EXIT_OK)
 }
 
-/// Again while nobody answers; what the brokers themselves say stands, but that a broker is not ready yet.
+/// Retries while no broker answers; the brokers' own errors are final, except that a broker is not ready yet.
 fn make(cluster: &TopicAdmin, topic: &NewTopic, until: Instant) -> Result<Made, ClientError> {
     loop {
         match cluster.make(topic) {

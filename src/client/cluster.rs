@@ -1,4 +1,4 @@
-//! Looks at the cluster: partitions, their ends, and what the pool's group has committed.
+//! Queries the cluster: partitions, their ends, and what the pool's group has committed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub struct Ends {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedOffset {
     pub offset: i64,
-    /// Whatever stands beside it; see [`CommitMetadata`](crate::offsets::CommitMetadata).
+    /// The commit's metadata; see [`CommitMetadata`](crate::offsets::CommitMetadata).
     pub metadata: Vec<u8>,
 }
 
@@ -42,7 +42,7 @@ pub struct CommittedOffset {
 pub struct Since {
     /// By partition.
     pub offsets: BTreeMap<i32, i64>,
-    /// False where the brokers could not tell, and a partition is meant from its begin on.
+    /// False if the brokers could not tell: then the whole partition is meant.
     pub is_by_time: bool,
 }
 
@@ -77,26 +77,26 @@ impl Cluster {
         })
     }
 
-    /// Says what was asked, and what librdkafka has said last of its connections where no broker answered.
+    /// Names the query, and librdkafka's last connection error if no broker answered.
     fn failed(&self, what: &str, error: KafkaError) -> ClientError {
         let doing = format!("asking {} {what}", self.brokers);
         ClientError::unanswered(doing, error, &LastConnectionError::of(&self.client))
     }
 
-    /// A topic's partitions; `None` where there is no such topic.
+    /// A topic's partitions; `None` if there is no such topic.
     ///
     /// # Errors
-    /// The brokers do not answer, or do not let this user see it.
+    /// If the brokers do not answer, or this user may not see it.
     pub fn partitions(&self, topic: &str) -> Result<Option<Vec<i32>>, ClientError> {
         let failed = |error| self.failed(&format!("for the partitions of {topic}"), error);
         let count = partition_count(self.client.client(), topic, REQUEST).map_err(failed)?;
         Ok(count.map(|count| (0..i32::try_from(count).unwrap_or(i32::MAX)).collect()))
     }
 
-    /// Where each partition of a topic begins and ends now; `None` where there is no such topic.
+    /// The first and last offset of each partition of a topic now; `None` if there is no such topic.
     ///
     /// # Errors
-    /// The brokers do not answer.
+    /// If the brokers do not answer.
     pub fn ends(&self, topic: &str) -> Result<Option<BTreeMap<i32, Ends>>, ClientError> {
         let Some(partitions) = self.partitions(topic)? else { return Ok(None) };
         let look = |partition| {
@@ -117,12 +117,12 @@ impl Cluster {
         self.ends(topic)?.ok_or_else(|| ClientError::NoTopic(topic.to_owned()))
     }
 
-    /// For each partition of `ends` the first offset whose record was written at `time_ms` (milliseconds since
-    /// the epoch) or later; its end where there is none. Where the broker cannot look up by time (librdkafka's
-    /// mock cluster, which the demo has, answers nothing) it is where the partition begins.
+    /// For each partition of `ends` the first offset whose record was written at `time_ms` (milliseconds since the
+    /// epoch) or later; its end if there is none. If the broker cannot look up by time (librdkafka's mock cluster,
+    /// which the demo uses, answers nothing) it is the partition's start.
     ///
     /// # Errors
-    /// The brokers do not answer.
+    /// If the brokers do not answer.
     pub fn offsets_at(
         &self,
         topic: &str,
@@ -138,7 +138,8 @@ impl Cluster {
         if behind.is_empty() {
             return Ok(Since { offsets, is_by_time: true });
         }
-        // Nothing is as late as that, or the broker never looks: of the beginning of time it would know all.
+        // Either no record is that late, or the broker cannot look up by time: with time 0 it would find all
+        // partitions.
         let known = self.look_up(topic, &behind, 0)?;
         let unknown: Vec<(i32, i64)> = behind
             .iter()
@@ -150,7 +151,7 @@ impl Cluster {
         Ok(Since { offsets, is_by_time })
     }
 
-    /// What the brokers say of a time; a partition's end where they say nothing.
+    /// The brokers' answer for a time; a partition's end if they give none.
     fn look_up(
         &self,
         topic: &str,
@@ -195,7 +196,7 @@ impl Cluster {
         self.settings(topic).ok().flatten()?.get("cleanup.policy")?.value.clone()
     }
 
-    /// `None` where they may not be read.
+    /// `None` if they may not be read.
     fn settings(&self, topic: &str) -> Result<Option<ConfigResource>, ClientError> {
         let failed = || ClientError::at(format!("asking {} for the settings of {topic}", self.brokers));
         let admin: AdminClient<DefaultClientContext> =
@@ -208,8 +209,8 @@ impl Cluster {
         Ok(described.ok().and_then(|topics| topics.into_iter().next()?.ok()))
     }
 
-    /// Whether the brokers deny this user the group. librdkafka says so of a client that looks for the coordinator by itself,
-    /// and lets any request to one time out.
+    /// Whether the brokers deny this user the group. librdkafka reports that for a client that looks for the
+    /// coordinator by itself, but lets any request to one time out.
     #[must_use]
     pub fn is_group_denied(&self) -> bool {
         let begun = Instant::now();

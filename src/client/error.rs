@@ -2,7 +2,7 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-/// Why a command cannot go on with Kafka; the text says what was tried, and where.
+/// Why a command cannot continue with Kafka; the text says what was tried, and where.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error("{doing}: {error}")]
@@ -17,7 +17,7 @@ pub enum ClientError {
         /// ` (Connect to … failed: Connection refused)`; empty where nothing is known.
         why: String,
     },
-    #[error("topic {0} is not there: `ftp-pooler topics` makes it")]
+    #[error("topic {0} does not exist: `ftp-pooler topics` creates it")]
     NoTopic(String),
     #[error("{0}")]
     Stalled(String),
@@ -29,13 +29,13 @@ pub enum ClientError {
         /// The first one's error.
         first: RDKafkaErrorCode,
     },
-    /// Another process with the same transactional id has begun.
+    /// Another process with the same transactional id has started.
     #[error("another `failures retry` of this group has taken over")]
     Fenced,
 }
 
 impl ClientError {
-    /// The cluster may only have to come up: nobody answers, or not everything is there yet.
+    /// The cluster may just be starting: no broker answers, or not everything exists yet.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         use RDKafkaErrorCode as Code;
@@ -43,7 +43,7 @@ impl ClientError {
             Code::LeaderNotAvailable,
             Code::CoordinatorNotAvailable,
             Code::NotController,
-            Code::InvalidReplicationFactor, // so long as not all brokers have registered
+            Code::InvalidReplicationFactor, // until all brokers have registered
             Code::RequestTimedOut,
         ];
         match self {
@@ -56,7 +56,7 @@ impl ClientError {
         }
     }
 
-    /// Says what was asked, and why nobody answered where nobody did.
+    /// Names the query, and why no broker answered if none did.
     pub(super) fn unanswered(doing: String, error: KafkaError, why: &str) -> ClientError {
         if crate::kafka::is_unanswered(&error) {
             return ClientError::Unanswered { doing, why: why.to_owned() };

@@ -1,18 +1,18 @@
-//! Kafka as a user of the pool has it, for the commands that send tasks and read answers.
+//! The Kafka client of the commands that send tasks and read answers.
 //!
 //! ```text
-//! error     why a command cannot have its answer from Kafka
-//! cluster   which partitions there are, where they begin and end, what the group has committed
+//! error     why a command got no answer from Kafka
+//! cluster   partitions, their first and last offsets, what the group has committed
 //! members   which pods are in the group
 //! offsets   sets the group's offsets
-//! probe     what `check` says of the topics
+//! probe     what `check` reports about the topics
 //! reader    records from given offsets, read_committed; it never joins a group and never commits
-//! topics    makes those that are not there
+//! topics    creates missing topics
 //! sender    an idempotent producer whose delivery is known for each record; or a transactional one
 //! ```
 //!
-//! A pod's own clients are in `consume` and `publish`; what they and these share is the configuration
-//! (`kafka.properties`, so SASL and TLS too). Nothing here needs a running pod, and nothing here disturbs one.
+//! A pod's own clients are in `consume` and `publish`; they share only the configuration with these
+//! (`kafka.properties`, including SASL and TLS). Nothing here needs a running pod, and nothing here disturbs one.
 
 mod cluster;
 mod error;
@@ -47,7 +47,7 @@ fn reading(kafka: &KafkaConfig, defaults: &[(&str, &str)]) -> ClientConfig {
     for member in ["group.protocol", "group.remote.assignor", "session.timeout.ms", "heartbeat.interval.ms"] {
         properties.remove(member);
     }
-    // librdkafka wants a name for a group even where there is none; the cluster is asked for this one's offsets.
+    // librdkafka requires a group name even without a group; the cluster is asked for this one's offsets.
     properties.set("group.id", &kafka.consumer_group);
     properties.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
     properties

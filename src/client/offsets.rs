@@ -9,10 +9,10 @@ use super::{ClientError, reading};
 use crate::config::KafkaConfig;
 use crate::kafka::{LastConnectionError, without_value};
 
-/// Commits these offsets for the group, by partition. Nobody may be in the group: the coordinator refuses it then.
+/// Commits these offsets for the group, by partition. The group must have no members, else the coordinator refuses.
 ///
 /// # Errors
-/// The coordinator does not answer, or refuses.
+/// If the coordinator does not answer, or refuses.
 pub fn commit_offsets(
     kafka: &KafkaConfig,
     topic: &str,

@@ -22,7 +22,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("socket.timeout.ms", "20000"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
-/// Reading up to known ends gives up when nothing has moved for so long.
+/// Reading up to known ends is given up when nothing has moved for this long.
 const STALL: Duration = Duration::from_secs(30);
 /// One poll.
 const POLL: Duration = Duration::from_millis(100);
@@ -108,11 +108,11 @@ impl Reader {
         Reader::open(kafka, from)
     }
 
-    /// The next record; `None` where none comes within `wait`. What librdkafka mends by itself (a broker that
-    /// is away) is no error here.
+    /// The next record; `None` if none arrives within `wait`. What librdkafka recovers from automatically (an
+    /// unavailable broker) is not an error here.
     ///
     /// # Errors
-    /// One that nothing here can mend: a topic that is gone, or that this user may not read.
+    /// One that cannot be recovered from: a topic that was deleted, or that this user may not read.
     pub fn next(&self, wait: Duration) -> Result<Option<Message>, ClientError> {
         match self.client.poll(wait) {
             None => Ok(None),
@@ -138,11 +138,11 @@ impl Reader {
         }
     }
 
-    /// Reads all of these ranges, handing each record to `take`, until it says that it has enough (`false`).
+    /// Reads all of these ranges, passing each record to `take`, until it returns that it has enough (`false`).
     ///
     /// # Errors
-    /// [`ClientError::Stalled`] where nothing moves for 30 s: the brokers are away, or somebody's transaction
-    /// is open. What `take` had until then it had.
+    /// [`ClientError::Stalled`] if nothing moves for 30 s: the brokers are unavailable, or another client's transaction
+    /// is open. `take` keeps what it had received until then.
     pub fn read_all(
         kafka: &KafkaConfig,
         ranges: &[Range],

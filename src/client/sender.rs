@@ -80,11 +80,11 @@ impl ProducerContext for Reports {
     }
 }
 
-type Producer = ThreadedProducer<Reports>;
+type CommandProducer = ThreadedProducer<Reports>;
 
-/// A producer with a thread of its own, which takes the delivery reports, also while a transaction is aborted.
+/// A producer with a separate thread, which receives the delivery reports, even while a transaction is aborted.
 pub struct Sender {
-    producer: Arc<Producer>,
+    producer: Arc<CommandProducer>,
     calls: CallThread,
     sent: u64,
     message_timeout: Duration,
@@ -147,7 +147,7 @@ impl Sender {
     }
 
     /// A transactional call, with a deadline of our own; again, some times, where librdkafka calls it retriable.
-    fn call(&self, call: fn(&Producer) -> KafkaResult<()>) -> KafkaResult<()> {
+    fn call(&self, call: fn(&CommandProducer) -> KafkaResult<()>) -> KafkaResult<()> {
         again(|| {
             let producer = Arc::clone(&self.producer);
             self.calls.call(CALL + CALL_GRACE, || (), move || call(&producer))?
@@ -187,7 +187,7 @@ impl Sender {
         self.producer.context().delivered.load(Ordering::Relaxed)
     }
 
-    /// The error of the first record that was refused, if any was: there is no use in going on.
+    /// The error of the first record that was rejected, if any was: continuing would be useless.
     ///
     /// # Errors
     /// [`ClientError::NotDelivered`].
@@ -248,7 +248,7 @@ impl Sender {
         committed.map_err(|error| self.unless_fenced(ClientError::at(doing)(error)))
     }
 
-    /// A fenced producer's records fail with all sorts of errors; its fatal one tells why.
+    /// A fenced producer's records fail with various errors; its fatal one gives the reason.
     fn unless_fenced(&self, error: ClientError) -> ClientError {
         match self.producer.client().fatal_error() {
             Some((

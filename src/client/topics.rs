@@ -24,7 +24,7 @@ const DEFAULTS: &[(&str, &str)] = &[("socket.timeout.ms", "10000"), ("reconnect.
 pub struct NewTopic {
     pub name: String,
     pub partitions: i32,
-    /// The brokers' own default where nobody says.
+    /// The brokers' own default unless set.
     pub replicas: Option<i32>,
     /// Settings such as `retention.ms`; else the brokers' own.
     pub settings: Vec<(&'static str, String)>,
@@ -64,7 +64,7 @@ impl NewTopic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
     Now,
-    /// It was there, with so many partitions, and is as it was.
+    /// It existed with this many partitions, and is unchanged.
     WasThere {
         partitions: usize,
     },
@@ -73,7 +73,7 @@ pub enum Made {
 /// An admin client. Its calls block, for 10 s each at most.
 pub struct TopicAdmin {
     admin: AdminClient<DefaultClientContext>,
-    /// Says what is there, and why nobody answers.
+    /// Knows existing topics, and why no broker answers.
     cluster: Cluster,
 }
 
@@ -96,10 +96,10 @@ impl TopicAdmin {
         })
     }
 
-    /// Makes a topic where it is not there, and waits until it is known.
+    /// Creates a topic if it is missing, and waits until it is known.
     ///
     /// # Errors
-    /// The brokers do not answer, or refuse.
+    /// If the brokers do not answer, or refuse.
     pub fn make(&self, topic: &NewTopic) -> Result<Made, ClientError> {
         if let Some(partitions) = self.cluster.partitions(&topic.name)? {
             return Ok(Made::WasThere { partitions: partitions.len() });
@@ -115,7 +115,7 @@ impl TopicAdmin {
         let answered = runtime.block_on(self.admin.create_topics([&new], &options)).map_err(failed)?;
         let is_ours = match answered.into_iter().next() {
             Some(Ok(_)) => true,
-            // Somebody else was faster, with partitions of their own.
+            // It was created concurrently, possibly with another number of partitions.
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => false,
             Some(Err((_, code))) => return Err(failed(KafkaError::Global(code))),
             None => return Err(failed(KafkaError::Global(RDKafkaErrorCode::Fail))),

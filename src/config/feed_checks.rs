@@ -48,18 +48,18 @@ struct FeedChecks<'a> {
 
 /// The real location of a place, whichever connection names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Ground {
+struct ResolvedPlace {
     site: String,
     directories: Vec<String>,
 }
 
-impl Ground {
+impl ResolvedPlace {
     /// Whether this one is the other one, or inside it.
-    fn is_in(&self, other: &Ground) -> bool {
+    fn is_in(&self, other: &ResolvedPlace) -> bool {
         self.site == other.site && self.directories.starts_with(&other.directories)
     }
 
-    fn is_same(&self, other: &Ground) -> bool {
+    fn is_same(&self, other: &ResolvedPlace) -> bool {
         self == other
     }
 }
@@ -135,7 +135,7 @@ impl FeedChecks<'_> {
         ))
     }
 
-    fn ground(&self, place: &FeedPlace) -> Option<Ground> {
+    fn ground(&self, place: &FeedPlace) -> Option<ResolvedPlace> {
         let parts = |path: &str| -> Vec<String> {
             path.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect()
         };
@@ -143,14 +143,17 @@ impl FeedChecks<'_> {
             // Only the server knows the location of a path without a leading slash.
             let root = if place.path.starts_with('/') { "/" } else { "~" };
             let site = format!("{}@{}:{}{root}", ftp.user, ftp.host.to_lowercase(), ftp.port);
-            return Some(Ground { site, directories: parts(&place.path) });
+            return Some(ResolvedPlace { site, directories: parts(&place.path) });
         }
         let local = self.connections.local.get(&place.connection)?;
         let base = local.base_path.components().filter_map(|component| match component {
             Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
             _ => None,
         });
-        Some(Ground { site: "local".to_owned(), directories: base.chain(parts(&place.path)).collect() })
+        Some(ResolvedPlace {
+            site: "local".to_owned(),
+            directories: base.chain(parts(&place.path)).collect(),
+        })
     }
 
     /// Two feeds that would both process a file.
@@ -213,7 +216,7 @@ impl FeedChecks<'_> {
 }
 
 /// Whether a feed from `from` lists files in `directory`.
-fn lists(feed: &FeedConfig, from: &Ground, directory: &Ground) -> bool {
+fn lists(feed: &FeedConfig, from: &ResolvedPlace, directory: &ResolvedPlace) -> bool {
     if from.is_same(directory) {
         return true;
     }

@@ -12,10 +12,10 @@ const READ_ANYWAY_AFTER: u32 = 15;
 
 /// The metadata of some files, following links. Equal values mean that probably nothing has changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileVersions(Vec<(PathBuf, Option<FileVersion>)>);
+pub struct WatchedFileVersions(Vec<(PathBuf, Option<WatchedFileVersion>)>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct FileVersion {
+struct WatchedFileVersion {
     device: u64,
     inode: u64,
     size: u64,
@@ -23,13 +23,13 @@ struct FileVersion {
     changed: (i64, i64),
 }
 
-impl FileVersions {
+impl WatchedFileVersions {
     /// The files' present metadata; a file that does not exist, or may not be accessed, has none. Blocks.
     #[must_use]
-    pub fn of(files: &[PathBuf]) -> FileVersions {
+    pub fn of(files: &[PathBuf]) -> WatchedFileVersions {
         let stamp = |file: &PathBuf| {
             let found = std::fs::metadata(file).ok()?;
-            Some(FileVersion {
+            Some(WatchedFileVersion {
                 device: found.dev(),
                 inode: found.ino(),
                 size: found.size(),
@@ -37,7 +37,7 @@ impl FileVersions {
                 changed: (found.ctime(), found.ctime_nsec()),
             })
         };
-        FileVersions(files.iter().map(|file| (file.clone(), stamp(file))).collect())
+        WatchedFileVersions(files.iter().map(|file| (file.clone(), stamp(file))).collect())
     }
 }
 
@@ -57,13 +57,13 @@ pub enum WatchDecision {
 /// Decides when files are read: pure. A file that is being written is not read as long as it changes.
 #[derive(Debug, Default)]
 pub struct FileWatcher {
-    read: Option<FileVersions>,
-    seen: Option<FileVersions>,
+    read: Option<WatchedFileVersions>,
+    seen: Option<WatchedFileVersions>,
     quiet: u32,
 }
 
 impl FileWatcher {
-    pub fn look(&mut self, now: FileVersions) -> WatchDecision {
+    pub fn look(&mut self, now: WatchedFileVersions) -> WatchDecision {
         if self.read.as_ref() == Some(&now) {
             self.seen = None;
             self.quiet += 1;
@@ -84,7 +84,7 @@ impl FileWatcher {
     }
 
     /// The files were read, and had these versions right before.
-    pub fn read(&mut self, stamps: FileVersions) {
+    pub fn read(&mut self, stamps: WatchedFileVersions) {
         (self.read, self.seen, self.quiet) = (Some(stamps), None, 0);
     }
 }
@@ -96,9 +96,9 @@ mod tests {
     use super::WatchDecision::{Changed, Same, Unsettled};
     use super::*;
 
-    fn stamps(size: u64) -> FileVersions {
-        let stamp = FileVersion { device: 1, inode: 1, size, modified: (0, 0), changed: (0, 0) };
-        FileVersions(vec![(PathBuf::from("connections.ini"), Some(stamp))])
+    fn stamps(size: u64) -> WatchedFileVersions {
+        let stamp = WatchedFileVersion { device: 1, inode: 1, size, modified: (0, 0), changed: (0, 0) };
+        WatchedFileVersions(vec![(PathBuf::from("connections.ini"), Some(stamp))])
     }
 
     #[test]
@@ -137,9 +137,9 @@ mod tests {
     fn a_file_is_another_after_any_kind_of_change() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("connections.ini");
-        let mut seen = vec![FileVersions::of(std::slice::from_ref(&file))];
+        let mut seen = vec![WatchedFileVersions::of(std::slice::from_ref(&file))];
         let mut now = || {
-            let stamps = FileVersions::of(std::slice::from_ref(&file));
+            let stamps = WatchedFileVersions::of(std::slice::from_ref(&file));
             assert!(!seen.contains(&stamps), "not seen: {stamps:?}");
             seen.push(stamps);
         };

@@ -244,7 +244,7 @@ pub(super) fn collect_connections(
         // Only a file that does not exist may be missing: a mount that fails for a moment gives other errors.
         Err(error) if error.kind() == io::ErrorKind::NotFound && may_be_missing => None,
         Err(error) if error.kind() == io::ErrorKind::NotFound && had_connections => {
-            errors.in_file(&shown, None, "is not there, and had connections when it was last read");
+            errors.in_file(&shown, None, "does not exist, but had connections when it was last read");
             None
         }
         Err(error) => {
@@ -278,7 +278,7 @@ pub(super) fn read_config(sources: &ConfigSources, errors: &mut ErrorCollector) 
     match read_bounded(&sources.config) {
         Ok(text) => Some(text),
         Err(error) => {
-            let nor = sources.also_searched.map(|place| format!(", nor is {place}")).unwrap_or_default();
+            let nor = sources.also_searched.map(|place| format!(", nor does {place}")).unwrap_or_default();
             cannot_be_read(&sources.config, "--config", &nor, &error, errors);
             None
         }
@@ -289,7 +289,9 @@ pub(super) fn read_config(sources: &ConfigSources, errors: &mut ErrorCollector) 
 fn cannot_be_read(path: &Path, flag: &str, nor: &str, error: &io::Error, errors: &mut ErrorCollector) {
     let problem = match error.kind() {
         io::ErrorKind::NotFound => {
-            format!("is not there{nor}; {flag} FILE says where it is, `ftp-pooler init` writes one")
+            format!(
+                "does not exist{nor}; give its path with {flag} FILE, or write one with `ftp-pooler init`"
+            )
         }
         _ => format!("cannot be read: {error}"),
     };

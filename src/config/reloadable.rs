@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::errors::{ConfigErrors, ErrorCollector};
 use super::load::{ConfigSources, reread_connections, reread_feeds};
-use super::{Config, FileVersions, api_token};
+use super::{Config, WatchedFileVersions, api_token};
 
 /// The reloadable part as it is now.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct ReloadedConfig {
     /// The files it was read from: both configuration files and every file that a key names, whether they exist or not.
     pub files: Vec<PathBuf>,
     /// These files' versions before they were read.
-    pub stamps: FileVersions,
+    pub stamps: WatchedFileVersions,
 }
 
 /// The named files name no others: all are known at the second reading at the latest.
@@ -28,7 +28,7 @@ impl Config {
         let mut files = Vec::new();
         let mut readings = 0;
         loop {
-            let stamps = FileVersions::of(&files);
+            let stamps = WatchedFileVersions::of(&files);
             let mut errors = ErrorCollector::default();
             let connections = reread_connections(sources, self, &mut errors);
             let api_token = self.api_token.as_ref().map(|token| api_token::reread(token, &mut errors));

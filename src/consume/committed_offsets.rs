@@ -1,4 +1,4 @@
-//! What the group has committed, for who asks about records of partitions that are not this pod's.
+//! What the group has committed, for readers that do not own the partitions in question.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
@@ -27,8 +27,8 @@ impl Group {
     }
 }
 
-/// Asks by way of the group's member, as long as there is one. It does not hold it: whoever drops the member last
-/// waits for librdkafka to take leave.
+/// Asks through the group's member while it exists. Holds no strong reference: dropping the last one waits until
+/// librdkafka has left the group.
 #[derive(Debug)]
 struct CommittedOffsetsReader {
     clients: Weak<GroupClients>,
@@ -38,7 +38,7 @@ struct CommittedOffsetsReader {
 }
 
 impl Group {
-    /// For who has to know what is done, and owns no partition.
+    /// For a reader that owns no partition.
     #[must_use]
     pub fn committed_offsets(&self) -> Arc<dyn CommittedOffsets> {
         Arc::new(CommittedOffsetsReader {

@@ -103,7 +103,7 @@ impl ClientContext for GroupContext {
             return;
         }
         if self.client == MEMBER && is_connected(&statistics) {
-            self.health.kafka_is_there();
+            self.health.kafka_connected();
             if let Some(took) = round_trip(&statistics) {
                 self.health.round_trip_seen(took);
             }

@@ -1,6 +1,6 @@
-//! Follows the control topic, on a thread of its own: which batches there are, and which are cancelled.
+//! Follows the control topic on its own thread: which batches exist, and which are cancelled.
 //!
-//! Every pod reads all of it, from its beginning; it is a member of no group for that, and commits nothing.
+//! Every pod reads the whole topic from its beginning, without joining a group or committing anything.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::kafka::{LastConnectionError, consumer_properties, partition_count, re
 /// One request to the cluster.
 const REQUEST: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(200);
-/// Between two looks for a topic that is not there, or may not be read.
+/// Between two checks of a topic that does not exist or may not be read.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 type Client = BaseConsumer<LastConnectionError>;
@@ -117,7 +117,7 @@ impl ControlReader {
                     self.board.take(message.key().unwrap_or_default(), message.payload());
                     false
                 }
-                // What librdkafka mends by itself: a broker that is away.
+                // librdkafka recovers from an unavailable broker itself.
                 Some(Err(error)) => {
                     tracing::debug!(event = "control_topic_unread", topic, %error, "reading the control topic");
                     true

@@ -11,7 +11,7 @@ use crate::lease::Lease;
 use crate::offsets::TopicPartition;
 use crate::record::{Header, Origin, Record, RetryState};
 
-/// Read, but not begun in its partition's ledger yet.
+/// Read, but not yet entered in its partition's ledger.
 #[derive(Debug)]
 pub(super) struct FetchedRecord {
     pub at: TopicPartition,

@@ -13,14 +13,14 @@ use crate::offsets::{Offsets, TopicId, TopicPartition};
 
 /// Between two questions for the topics' ids.
 const TOPIC_ID_INTERVAL: Duration = Duration::from_secs(1);
-/// For the answer, which nobody waits for.
+/// For the answer; nothing blocks on it.
 const IDS_DEADLINE: Duration = Duration::from_secs(10);
-/// Looking at partitions whose offset may be out of range holds up polling for this long at most, then there is
-/// a poll in between.
+/// Verifying partitions whose offset may be out of range holds up polling for at most this long; then there is a poll
+/// in between.
 const VERIFY_AT_MOST: Duration = Duration::from_secs(1);
 /// One partition's watermarks; librdkafka wants some time even where the broker is near.
 const WATERMARKS_TIMEOUT: Duration = Duration::from_millis(500);
-/// After a look that failed.
+/// After a failed check.
 const VERIFY_RETRY: Duration = Duration::from_secs(1);
 
 const HOW_TO_RESUME: &str = "stop the pods, run `ftp-pooler offsets reset` (--dry-run shows what it sets; --all where the \
@@ -91,7 +91,7 @@ impl HaltedPartitions {
         self.next_verification = None;
     }
 
-    /// Another client takes the place of the one that was asked.
+    /// The client has been replaced: pending answers of the old one are dropped.
     pub fn start_over(&mut self) {
         self.asked = None;
         self.last_asked = None;

@@ -1,4 +1,4 @@
-//! Says once in the log that Kafka is unreachable, once that it is reachable again, and that joining the group takes long.
+//! Logs once that Kafka is unreachable, once that it is reachable again, and that joining the group is slow.
 
 use std::time::{Duration, Instant};
 

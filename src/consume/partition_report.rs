@@ -1,5 +1,5 @@
-//! What the consuming thread tells of its partitions now and then: metrics, what the API shows, and tasks that
-//! take too long.
+//! What the consuming thread reports about its partitions periodically: metrics, the API's view, and tasks that take
+//! too long.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ impl PartitionReporter {
     }
 }
 
-/// A partition, as it is shown to whoever looks.
+/// A partition as the API shows it.
 fn shown(
     state: &PartitionState,
     BlockedPartitions { paused, halts, delayed }: BlockedPartitions<'_>,

@@ -17,9 +17,9 @@ use super::retry_assignment::RetryAssignment;
 use crate::offsets::{Offsets, Ownership, TopicPartition};
 use crate::record::Origin;
 
-/// How long a leaving partition's transfers may go on; well under librdkafka's `max.poll.interval.ms`.
+/// How long a leaving partition's transfers may continue; well below librdkafka's `max.poll.interval.ms`.
 const REVOKE_DRAIN: Duration = Duration::from_secs(10);
-/// One request, for the topics' ids or for committed offsets; the group's heartbeats go on meanwhile, other
+/// One request, for the topics' ids or for committed offsets; the group's heartbeats continue meanwhile, other
 /// partitions wait.
 pub(super) const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
 const ASSIGN_RETRY: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ impl Rebalances {
         }
     }
 
-    /// Takes whatever step is due. `withdraw` drops the queued tasks of leaving partitions and returns them.
+    /// Does whatever step is due. `withdraw` drops the queued tasks of leaving partitions and returns them.
     pub fn step(
         &mut self,
         group: &Group,

@@ -1,10 +1,10 @@
 //! Which partitions of the retry topic this pod reads. Pure.
 //!
-//! The group spreads the input topic's partitions alone: spread together with the retry topic's, as one sum, all of one
-//! topic may go to one pod and all of the other to another. The retry topic's partition `n` is read by whoever has the
-//! input topic's partition `n`, which the group's coordinator does not know. So each pod asks it in each generation
-//! what all members are assigned. For one generation the answer is the same to all, so two pods never commit for the
-//! same partition: under another generation the coordinator refuses the commit (KIP-447).
+//! The group distributes the input topic's partitions only: if both topics were distributed as one sum, all of one
+//! topic might go to one pod and all of the other to another. The retry topic's partition `n` is read by the owner of
+//! the input topic's partition `n`, which the group's coordinator does not know. So in each generation each pod asks it
+//! for all members' assignments. Within a generation everyone gets the same answer, so two pods never commit for the
+//! same partition: in another generation the coordinator refuses the commit (KIP-447).
 //!
 //! A member of an older version subscribes to both topics. A partition of the retry topic that the group itself has
 //! assigned belongs to that member.
@@ -27,15 +27,15 @@ pub(super) struct GroupView<'a> {
     pub retry_partitions: usize,
 }
 
-/// The input topic's partition that a retry topic's follows: the one with its number, and the first where there is
-/// none (a retry topic with more partitions than the input topic).
+/// The input topic's partition that a retry topic's partition follows: the one with the same number, or the first if
+/// there is none (a retry topic with more partitions than the input topic).
 pub(super) fn input_partition_of(retry: i32, input_partitions: usize) -> i32 {
     if usize::try_from(retry).is_ok_and(|retry| retry < input_partitions) { retry } else { 0 }
 }
 
 impl GroupView<'_> {
-    /// The partitions of the retry topic that are this pod's, where it has had `held`. One whose input partition has
-    /// just been revoked, and is nobody's yet, stays until its transfers have finished.
+    /// This pod's partitions of the retry topic, given that it had `held`. One whose input partition has just been
+    /// revoked and has no owner yet stays until its transfers have finished.
     pub fn assigned_retry_partitions(&self, held: &BTreeSet<i32>) -> BTreeSet<i32> {
         let of_topic = |topic: &str, is_wanted: &dyn Fn(&str) -> bool| -> BTreeSet<i32> {
             let members = self.group.members.iter().filter(|member| is_wanted(&member.id));
@@ -45,7 +45,7 @@ impl GroupView<'_> {
         let mine = of_topic(self.input_topic, &|id| id == self.member);
         let others = of_topic(self.input_topic, &|id| id != self.member);
         let taken = of_topic(self.retry_topic, &|_| true);
-        // What is assigned is there, though this client's metadata may be older.
+        // An assigned partition exists, even if this client's metadata is older.
         let last_assigned = mine.iter().chain(&others).max().copied().unwrap_or(-1);
         let input_partitions = self.input_partitions.max(usize::try_from(last_assigned + 1).unwrap_or(0));
         let retry_partitions = i32::try_from(self.retry_partitions).unwrap_or(i32::MAX);
@@ -53,8 +53,8 @@ impl GroupView<'_> {
             .filter(|retry| !taken.contains(retry))
             .filter(|retry| {
                 let input = input_partition_of(*retry, input_partitions);
-                // Beyond the last one that is assigned, somebody who does not know of more partitions yet takes those
-                // that follow the first one.
+                // Partitions after the last assigned one: a member that does not know of them yet takes those that
+                // follow the first partition.
                 let is_free = !others.contains(&input) && (*retry <= last_assigned || !others.contains(&0));
                 mine.contains(&input) || (held.contains(retry) && is_free)
             })

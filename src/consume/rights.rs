@@ -11,7 +11,7 @@ use crate::kafka::{NeededRights, TopicRightsQuery, missing_rights};
 const ASK: Duration = Duration::from_secs(5);
 /// The same while something is missing: it may be granted at any time.
 const ASK_WHILE_MISSING: Duration = Duration::from_secs(2);
-/// For the answer, which nobody waits for.
+/// For the answer; nothing blocks on it.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the pod needs, and whether it has it.
@@ -25,14 +25,14 @@ pub(super) struct Rights {
 }
 
 impl Rights {
-    /// The retry topic is the pods' own to make; where it cannot be had, tasks are not deferred.
+    /// The pods create the retry topic themselves; without it, tasks are not deferred.
     pub fn new(needed: NeededRights, retry_topic: Option<&str>) -> Rights {
         let made_elsewhere =
             needed.keys().filter(|topic| Some(topic.as_str()) != retry_topic).cloned().collect();
         Rights { needed, made_elsewhere, asked: None, last: None, is_missing: false }
     }
 
-    /// Another client takes the place of the one that was asked.
+    /// The client has been replaced: pending answers of the old one are dropped.
     pub fn start_over(&mut self) {
         self.asked = None;
     }

@@ -16,7 +16,7 @@ pub(super) struct SlowTask {
     pub held: Duration,
 }
 
-/// Looks at the oldest record of each partition: the one that the low-water mark waits for.
+/// Checks the oldest record of each partition: the one that the low-water mark waits for.
 #[derive(Debug)]
 pub(super) struct SlowTasks {
     after: Duration,

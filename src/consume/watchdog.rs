@@ -1,9 +1,10 @@
-//! Notices that the pod's clients have lost Kafka for good, and has them made anew.
+//! Notices that the pod's clients have lost Kafka for good, and has them recreated.
 //!
-//! One answer to a metadata request that names no broker makes librdkafka retire all that it knows (its issue 5301): it
-//! never connects again, and says nothing. So whoever has had no broker, no place in the group or no answer for
-//! `kafka.recreate_after` is compared with a client that was just made. Where that one reaches Kafka, the pod's clients are
-//! replaced without a restart, as if all partitions had been lost. Where this does not help either, `/health` fails.
+//! A single answer to a metadata request that names no broker makes librdkafka retire every broker that it knows (its
+//! issue 5301): it never connects again, and reports nothing. So when a client has had no broker, no place in the group
+//! or no answer for `kafka.recreate_after`, it is compared with a new client. If that one reaches Kafka, the pod's
+//! clients are replaced without a restart, as if all partitions had been lost. If this does not help either, `/health`
+//! fails.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,15 +15,15 @@ use crate::metrics::Metrics;
 
 use super::group::Group;
 
-/// Between two looks.
+/// Between two checks.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// A look that is so much later than it should be: the process, or the machine, stood still.
+/// A check that comes this much too late: the process, or the machine, was suspended.
 const SUSPENDED_AFTER: Duration = Duration::from_secs(5);
 /// One question of the new client's.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Between two new clients.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
-/// Clients that are made anew so often, one after the other, and do not help: a new process may have more luck.
+/// Clients recreated this often in a row without success: a new process may have more luck.
 const MAX_TRIES: u32 = 3;
 
 /// What the pod does without, though it should have it.
@@ -32,7 +33,7 @@ enum Lost {
     Membership,
     /// The coordinator's answer about the group.
     Group,
-    /// Answers are there, and none is accepted.
+    /// Answers are waiting, and none is accepted.
     Publishing,
 }
 
@@ -73,11 +74,11 @@ impl Lost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Recreate,
-    /// Clients that were made anew have not helped.
+    /// Recreated clients have not helped.
     GiveUp,
 }
 
-/// When which clients are made anew. Pure; the time is an argument.
+/// Decides when which clients are recreated. Pure; the time is an argument.
 #[derive(Debug)]
 struct Recovery {
     after: Duration,
@@ -132,7 +133,7 @@ impl Recovery {
 pub struct Watchdog {
     pub group: Group,
     pub topic: String,
-    /// So long the pod may do without.
+    /// How long the pod may be without.
     pub after: Duration,
     pub renewal: Arc<ClientRenewal>,
     pub health: Arc<PodHealth>,
@@ -151,7 +152,7 @@ impl Watchdog {
     /// # Errors
     /// The system gives no thread.
     pub fn spawn(self) -> std::io::Result<()> {
-        // It holds no client: whoever drops the last one waits for librdkafka to take leave.
+        // Holds no client: dropping the last reference waits until librdkafka has left the group.
         let Watchdog { group, topic, after, renewal, health, metrics } = self;
         let (clients, properties) = (Arc::downgrade(&group.clients), group.properties);
         let watch = move || {
@@ -226,7 +227,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// The pod as it looks second for second; `signs` says what it does without.
+    /// Simulates the pod second by second; `signs` says what it lacks.
     fn watched(
         recovery: &mut Recovery,
         from: Instant,

@@ -20,7 +20,7 @@ pub(super) use running_task::RunningTask;
 pub(super) use worker_slot::WorkerSlot;
 
 use super::deferral::{DeferReason, DeferralDecision, GRANT_PATIENCE, PATIENCE};
-use super::hung_tries::{GIVEN_BACK_FOR, HungByLocal, HungTries};
+use super::hung_tries::{HungByLocal, HungTries, REMEMBER_RELEASE_FOR};
 use super::lifecycle::TaskExit;
 use super::outage_log::{OutageEvent, OutageLog};
 use super::queued_task::QueuedTask;
@@ -37,7 +37,7 @@ pub(super) struct ConnectionQueue {
     state: Mutex<QueueState>,
     /// How many tasks of the connection the dispatcher has, including those queued behind another one with their
     /// destination.
-    pub held: Arc<AtomicUsize>,
+    pub task_count: Arc<AtomicUsize>,
     /// Notified when a worker without a session may not be needed any more.
     pub changed: Notify,
     /// Orphaned temp files are being removed from its server, on a separate session.
@@ -49,6 +49,8 @@ pub(super) struct ConnectionQueue {
 #[derive(Debug, Default)]
 struct QueueState {
     queue: TaskQueue,
+    /// Deferred tasks that are due until then are tried when they are read: the route was restored.
+    woken_until: Option<Timestamp>,
     breaker: CircuitBreaker,
     outage_log: OutageLog,
     /// The last error that would have affected every task, even if the server has recovered.
@@ -64,7 +66,7 @@ struct QueueState {
     /// By local connection, how many tries hung at the last check, and for how long.
     hung: HashMap<String, (usize, Duration)>,
     /// Local connections of which a hung try released its session, and when.
-    given_back: HashMap<String, Instant>,
+    released_at: HashMap<String, Instant>,
     /// No more tasks are started.
     stopped: bool,
     /// The connection was removed; running tasks may finish.
@@ -97,7 +99,7 @@ impl ConnectionQueue {
         ConnectionQueue {
             connection,
             state: Mutex::default(),
-            held: Arc::default(),
+            task_count: Arc::default(),
             changed: Notify::new(),
             is_cleaned: AtomicBool::new(false),
             has_hung: AtomicBool::new(false),
@@ -123,8 +125,12 @@ impl ConnectionQueue {
         if state.removed {
             return Some(queued);
         }
-        if !state.stopped {
-            push(&mut state.queue, queued);
+        if state.stopped {
+            return None;
+        }
+        match state.due_later(&queued, Timestamp::now(), Instant::now()) {
+            Some(due) => state.queue.delay(queued, due),
+            None => push(&mut state.queue, queued),
         }
         None
     }
@@ -179,12 +185,13 @@ impl ConnectionQueue {
     /// limit; only one without a session, as long as the server is unproven.
     pub fn start_workers(self: &Arc<Self>, limit: impl FnOnce() -> usize) -> Vec<WorkerSlot> {
         let mut state = self.state();
-        if state.stopped || state.removed || state.queue.ready() <= state.free() {
+        if state.stopped || state.removed || state.queue.ready() <= state.idle_workers() {
             return Vec::new();
         }
         let limit = limit();
         let mut slots = Vec::new();
-        while state.queue.ready() > state.free() && state.workers < limit && state.may_seek_besides(0) {
+        while state.queue.ready() > state.idle_workers() && state.workers < limit && state.may_seek_besides(0)
+        {
             state.workers += 1;
             state.last_worker += 1;
             slots.push(WorkerSlot::new(Arc::clone(self), state.last_worker));
@@ -301,20 +308,20 @@ impl ConnectionQueue {
         let counted =
             |(local, tries): (&String, &HungTries)| (local.clone(), (tries.watches.len(), tries.longest));
         state.hung = hung.iter().map(counted).collect();
-        state.given_back.retain(|_, at| now.saturating_duration_since(*at) < GIVEN_BACK_FOR);
-        self.has_hung.store(!hung.is_empty() || !state.given_back.is_empty(), Ordering::Relaxed);
+        state.released_at.retain(|_, at| now.saturating_duration_since(*at) < REMEMBER_RELEASE_FOR);
+        self.has_hung.store(!hung.is_empty() || !state.released_at.is_empty(), Ordering::Relaxed);
         hung
     }
 
     /// A hung try of this local connection releases its session.
-    pub fn gives_back(&self, local: &str, now: Instant) {
-        self.state().given_back.insert(local.to_owned(), now);
+    pub fn session_released(&self, local: &str, now: Instant) {
+        self.state().released_at.insert(local.to_owned(), now);
         self.has_hung.store(true, Ordering::Relaxed);
     }
 
     /// When a hung try of this local connection last released its session, if that is recent.
-    pub fn gave_back(&self, local: &str) -> Option<Instant> {
-        self.state().given_back.get(local).copied()
+    pub fn session_released_at(&self, local: &str) -> Option<Instant> {
+        self.state().released_at.get(local).copied()
     }
 
     /// How many of this local connection's tries hung at the last check, and for how long.
@@ -395,7 +402,7 @@ impl ConnectionQueue {
 
 impl QueueState {
     /// Workers that have no task yet.
-    fn free(&self) -> usize {
+    fn idle_workers(&self) -> usize {
         debug_assert!(self.with_session <= self.workers && self.running.len() <= self.workers);
         self.workers - self.running.len()
     }
@@ -410,7 +417,7 @@ impl QueueState {
     }
 
     /// Whether a worker must not start anything on the session that it has: only the breaker's probe may run.
-    fn is_held(&self, now: Instant) -> bool {
+    fn must_wait_for_breaker(&self, now: Instant) -> bool {
         let is_open = || self.breaker.decide(now) != BreakerDecision::Try;
         self.breaker.is_route_lost()
             || self.breaker.concurrency() == ConcurrencyLimit::OneWorker
@@ -419,7 +426,7 @@ impl QueueState {
 
     fn next_action(&mut self, now: Instant, limit: usize) -> WorkerAction {
         let is_needed =
-            self.free() <= self.queue.ready() && self.workers <= limit && self.may_seek_besides(1);
+            self.idle_workers() <= self.queue.ready() && self.workers <= limit && self.may_seek_besides(1);
         if self.stopped || !is_needed {
             return WorkerAction::Leave;
         }

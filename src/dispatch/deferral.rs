@@ -124,16 +124,16 @@ impl OverflowLimiter {
 
 /// Counts a task as one of its connection's, until it is dropped.
 #[derive(Debug)]
-pub(super) struct HeldGuard(Arc<AtomicUsize>);
+pub(super) struct TaskCountGuard(Arc<AtomicUsize>);
 
-impl HeldGuard {
+impl TaskCountGuard {
     pub fn in_count(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
-        HeldGuard(Arc::clone(count))
+        TaskCountGuard(Arc::clone(count))
     }
 }
 
-impl Drop for HeldGuard {
+impl Drop for TaskCountGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -27,7 +27,7 @@ use crate::transfer::CallWatch;
 pub(super) const HUNG_AFTER: Duration = Duration::from_secs(2);
 /// How long no try is started in a file system that still has a call of one that released its session: after that
 /// another try shows whether it answers again.
-pub(super) const GIVEN_BACK_FOR: Duration = Duration::from_secs(60);
+pub(super) const REMEMBER_RELEASE_FOR: Duration = Duration::from_secs(60);
 /// How soon a task that waits for a hung file system is checked again.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -40,7 +40,7 @@ pub(super) struct HungTries {
 
 /// How many of a connection's sessions may be occupied by tries that hang in one local connection's file system before
 /// no further one is started.
-fn gate(limit: usize) -> usize {
+fn hung_limit(limit: usize) -> usize {
     (limit / 2).max(1)
 }
 
@@ -51,20 +51,21 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             return None;
         }
         let (local, now) = (&queued.task.local, Instant::now());
-        let (count, longest) = match (queue.hung_of(local), queue.gave_back(local)) {
+        let (count, longest) = match (queue.hung_of(local), queue.session_released_at(local)) {
             (Some(hung), _) => hung,
             (None, Some(at)) => (0, HUNG_AFTER + now.saturating_duration_since(at)),
             (None, None) => return None,
         };
         // The call of a try that released its session continues in the file system, and shows when that answers again.
-        let still_hangs = || queue.gave_back(local).is_some() && queued.files.is_hanging(HUNG_AFTER);
-        if count < gate(self.pool.limit(&queue.connection)) && !still_hangs() {
+        let still_hangs =
+            || queue.session_released_at(local).is_some() && queued.files.is_hanging(HUNG_AFTER);
+        if count < hung_limit(self.pool.limit(&queue.connection)) && !still_hangs() {
             return None;
         }
         let waited = now.saturating_duration_since(queued.queued_at);
         Some(LocalOutage {
             until: now + RECHECK_INTERVAL,
-            last: hangs(local, longest).failure,
+            last: hung_try_error(local, longest).failure,
             expired: self.local_breakers.expired(
                 local,
                 queued.task.options.retry_count,
@@ -76,7 +77,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     }
 
     /// Finds hung tries, and ends those whose sessions are needed; in a drain, all of them.
-    pub(super) fn give_back_hung(&self, queue: &ConnectionQueue, now: Instant) {
+    pub(super) fn release_hung_sessions(&self, queue: &ConnectionQueue, now: Instant) {
         let hung = queue.find_hung(HUNG_AFTER, now);
         if hung.is_empty() {
             return;
@@ -87,21 +88,21 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         let share = self.pool.limit(&queue.connection) / 2;
         for (local, HungTries { watches, longest }) in &hung {
             let count = watches.len();
-            let given_back = match (is_draining, pod_is_short, others_wait) {
+            let released = match (is_draining, pod_is_short, others_wait) {
                 (true, ..) => count,
                 (_, true, _) => count.div_ceil(2),
                 (_, _, true) => count.saturating_sub(share),
                 _ => 0,
             };
-            watches.iter().take(given_back).for_each(|watch| watch.give_up());
-            if given_back > 0 {
-                queue.gives_back(local, now);
+            watches.iter().take(released).for_each(|watch| watch.give_up());
+            if released > 0 {
+                queue.session_released(local, now);
                 tracing::warn!(
                     event = "local_hangs",
                     connection = &*queue.connection,
                     local,
                     hung = count,
-                    given_back,
+                    given_back = released,
                     seconds = longest.as_secs(),
                     "a local file system does not answer; tries that wait for it give their sessions back"
                 );
@@ -114,7 +115,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
 pub(super) type HungByLocal = HashMap<String, HungTries>;
 
 /// The error of a try that hangs while its session is needed.
-pub(super) fn hangs(local: &str, longest: Duration) -> TryError {
+pub(super) fn hung_try_error(local: &str, longest: Duration) -> TryError {
     let message =
         format!("local connection {local}: its file system has not answered for {} s", longest.as_secs());
     TryError { failure: Failure::new(Code::Timeout, message), remedy: Remedy::LocalOutage }

@@ -10,13 +10,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
 use super::connection_queue::{ConnectionQueue, WorkerSlot};
-use super::deferral::{DeferReason, DeferralDecision, HeldGuard, PATIENCE};
+use super::deferral::{DeferReason, DeferralDecision, PATIENCE, TaskCountGuard};
 use super::destination_order::DestinationKey;
 use super::hung_tries;
 use super::local_breakers::LocalOutage;
 use super::pipelined_tasks::{self, NextInQueue, PipelinedTasks};
 use super::queued_task::QueuedTask;
-use super::retry::{RetryDecision, may_be_of_the_way};
+use super::retry::{RetryDecision, may_be_route_failure};
 use super::task_executor::{TaskExecutor, TryEnd, catch_panic, until_cancelled};
 use super::worker::{SessionWorker, session_interrupted};
 use super::{Dispatcher, DispatcherInner, SubmittedTask, report};
@@ -69,7 +69,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         if shared.is_surplus(queue, &queued) {
             return shared.finish(queued, TaskExit::Deferred(DeferReason::Surplus));
         }
-        queued.held = Some(HeldGuard::in_count(&queue.held));
+        queued.counted = Some(TaskCountGuard::in_count(&queue.task_count));
         shared.enqueue(queue, queued);
     }
 }
@@ -79,7 +79,8 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     /// take a third each, and there is always room for the others. The excess is deferred: all of it if the server is
     /// down, otherwise little by little.
     fn is_surplus(&self, queue: &ConnectionQueue, queued: &QueuedTask) -> bool {
-        let is_over = self.queues().len() > 1 && queue.held.load(Ordering::Relaxed) >= self.budget.room();
+        let is_over =
+            self.queues().len() > 1 && queue.task_count.load(Ordering::Relaxed) >= self.budget.room();
         is_over
             && self.deferral.decide(queued, Timestamp::now()) == DeferralDecision::Possible
             && (queue.breaker(Instant::now()) != BreakerState::Closed || self.overflow.take())
@@ -100,7 +101,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             let mut queued = slot.take(Instant::now())?;
             let exit = if !queued.record.lease.may_begin() {
                 Some(TaskExit::Withdrawn)
-            } else if let Some(failure) = self.no_more_wanted(&queued) {
+            } else if let Some(failure) = self.cancelled_or_expired(&queued) {
                 Some(TaskExit::Answered(Err(failure)))
             } else if let Some(outage) = self.local_outage(slot.queue(), &queued) {
                 let exit = self.exit_of_outage(&queued, &outage);
@@ -129,7 +130,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     }
 
     /// Why the task is not tried any more.
-    fn no_more_wanted(&self, queued: &QueuedTask) -> Option<Failure> {
+    fn cancelled_or_expired(&self, queued: &QueuedTask) -> Option<Failure> {
         let cancelled = self.batches.cancellation(&queued.record.headers);
         cancelled.or_else(|| queued.past_deadline(Timestamp::now()))
     }
@@ -172,7 +173,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         let (cancelled, interrupted) = (shared.cancelled.child_token(), session.interrupted());
         let ended = {
             queued.is_bound = true;
-            let QueuedTask { record, task, files, kept, .. } = &mut *queued;
+            let QueuedTask { record, task, files, resume_state, .. } = &mut *queued;
             let (request, lease) = (TransferRequest { task, record, files }, &record.lease);
             let PipelinedTasks { pipeline, next, previous_ended, .. } = &mut *tasks;
             let slot = &mut self.slot;
@@ -180,8 +181,14 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             let try_at = (request, &*gauge);
             // Pinned here, and passed by reference: a future is large, and each function that takes it by value copies
             // it, and needs twice its size.
-            let running =
-                pin!(shared.executor.execute(session, pipeline, try_at, kept, &mut next_task, &cancelled));
+            let running = pin!(shared.executor.execute(
+                session,
+                pipeline,
+                try_at,
+                resume_state,
+                &mut next_task,
+                &cancelled
+            ));
             let caught = pin!(catch_panic(running));
             until_cancelled(&cancelled, (lease, &interrupted), files.watch(), caught).await
         };
@@ -189,9 +196,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         if interrupted.is_cancelled() && !is_over && !matches!(ended, TryEnd::Hung(_)) {
             return self.interrupted(tasks, queued, ended);
         }
-        let lost_the_way = match &ended {
+        let is_route_failure = match &ended {
             TryEnd::Ended(Err(TransferError::Failed(error))) if !session.is_outdated() => {
-                self.lost_the_way(error).await
+                self.is_route_failure(error).await
             }
             _ => false,
         };
@@ -208,18 +215,18 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
                 return false;
             }
             TryEnd::Hung(longest) => {
-                self.give_session_back(queued, longest);
+                self.release_hung_session(queued, longest);
                 return false;
             }
         };
         let error = result.as_ref().err();
-        if !session.is_outdated() && !lost_the_way {
+        if !session.is_outdated() && !is_route_failure {
             self.slot.queue().tried(error, Instant::now(), rand::random());
             if error.is_some_and(|error| error.remedy == Remedy::LowerLimit) {
                 self.shared.pool.lower_limit(&self.slot.queue().connection);
             }
         }
-        let is_in_doubt = lost_the_way
+        let is_in_doubt = is_route_failure
             || error.is_some_and(|error| {
                 error.remedy == Remedy::FreshSession || error.failure.code == Code::Internal
             });
@@ -246,7 +253,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             }
             TryEnd::Ended(_) => self.retry_uncounted(queued, &session_interrupted(), None),
             TryEnd::Cancelled | TryEnd::Hung(_) => {
-                queued.kept = ResumeState::default(); // it may have been interrupted in the middle of a change
+                queued.resume_state = ResumeState::default(); // it may have been interrupted in the middle of a change
                 self.retry_uncounted(queued, &session_interrupted(), None);
             }
         }
@@ -254,9 +261,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     }
 
     /// The task is tried again, without counting, when its file system answers.
-    fn give_session_back(&mut self, mut queued: Box<QueuedTask>, longest: Duration) {
-        queued.kept = ResumeState::default(); // it may have been interrupted in the middle of a change
-        let error = hung_tries::hangs(&queued.task.local, longest);
+    fn release_hung_session(&mut self, mut queued: Box<QueuedTask>, longest: Duration) {
+        queued.resume_state = ResumeState::default(); // it may have been interrupted in the middle of a change
+        let error = hung_tries::hung_try_error(&queued.task.local, longest);
         self.local_tried(&queued, Some(&error));
         self.retry_uncounted(queued, &error, None);
     }
@@ -301,7 +308,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         {
             return self.retry_uncounted(queued, &error, Some(Instant::now() + LOCAL_RETRY));
         }
-        if may_be_of_the_way(&error)
+        if may_be_route_failure(&error)
             && self.slot.queue().is_route_lost()
             && queued.tries.route_loss_is_uncounted()
         {

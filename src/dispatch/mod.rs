@@ -250,7 +250,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         let waiting = shared.order.stop() + queues.values().map(|queue| queue.stop()).sum::<usize>();
         shared.workers.close();
         for queue in queues.values() {
-            shared.give_back_hung(queue, Instant::now());
+            shared.release_hung_sessions(queue, Instant::now());
         }
         let is_done = timeout_at(deadline, shared.workers.wait()).await.is_ok();
         let cancelled = queues.values().map(|queue| queue.counts().in_flight).sum();
@@ -348,7 +348,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             self.metrics.breaker(&queue.connection, queue.breaker(now));
             self.metrics.tasks(&queue.connection, waiting, counts.delayed, counts.in_flight);
             self.clean_up_if_idle(queue, counts.waiting + counts.in_flight, now);
-            self.give_back_hung(queue, now);
+            self.release_hung_sessions(queue, now);
         }
         self.metrics.local_breakers(&self.local_breakers.tripped(now));
         for (local, event) in self.local_breakers.outage_events(now) {

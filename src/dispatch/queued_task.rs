@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::SubmittedTask;
-use super::deferral::{DeferReason, DeferralDecision, HeldGuard};
+use super::deferral::{DeferReason, DeferralDecision, TaskCountGuard};
 use super::destination_order::DestinationKey;
 use super::lifecycle::TaskExit;
 use super::retry::TryCount;
@@ -40,9 +40,9 @@ pub(super) struct QueuedTask {
     /// Its tries, if traces are exported.
     pub notes: TaskNotes,
     /// Counts it as one of its connection's tasks, once it is queued.
-    pub held: Option<HeldGuard>,
+    pub counted: Option<TaskCountGuard>,
     /// What its last try has left for the next one to resume.
-    pub kept: ResumeState,
+    pub resume_state: ResumeState,
 }
 
 impl QueuedTask {
@@ -67,8 +67,8 @@ impl QueuedTask {
             is_bound: false,
             queued_at: now,
             notes: TaskNotes::default(),
-            held: None,
-            kept: ResumeState::default(),
+            counted: None,
+            resume_state: ResumeState::default(),
         })
     }
 

@@ -95,7 +95,7 @@ impl TryCount {
 }
 
 /// Whether the route to the server may be the cause, if it has one that can be lost: the server has sent no reply.
-pub(super) fn may_be_of_the_way(error: &TryError) -> bool {
+pub(super) fn may_be_route_failure(error: &TryError) -> bool {
     let codes = [Code::ConnectFailed, Code::Timeout, Code::ProtocolError, Code::TlsFailed];
     error.failure.ftp_code.is_none() && codes.contains(&error.failure.code)
 }

@@ -34,7 +34,7 @@ pub trait TaskExecutor<S>: Send + Sync + 'static {
         session: &mut S,
         pipeline: &mut Self::Pipeline,
         request: (TransferRequest<'_>, &ProgressGauge),
-        kept: &mut ResumeState,
+        resume_state: &mut ResumeState,
         next_task: &mut dyn NextTask,
         cancel: &CancellationToken,
     ) -> impl Future<Output = Result<TransferProgress, TransferError>> + Send;
@@ -75,11 +75,11 @@ impl TaskExecutor<Session> for TransferExecutor {
         session: &mut Session,
         pipeline: &mut UploadPipeline,
         request: (TransferRequest<'_>, &ProgressGauge),
-        kept: &mut ResumeState,
+        resume_state: &mut ResumeState,
         next_task: &mut dyn NextTask,
         cancel: &CancellationToken,
     ) -> Result<TransferProgress, TransferError> {
-        self.run_pipelined(session, pipeline, request, kept, next_task, cancel).await
+        self.run_pipelined(session, pipeline, request, resume_state, next_task, cancel).await
     }
 
     fn files(&self, local: &str) -> LocalFiles {

@@ -11,7 +11,7 @@ use super::connection_queue::{ConnectionQueue, WorkerAction, WorkerSlot};
 use super::lifecycle::{TaskExit, TryCancelled};
 use super::pipelined_tasks::PipelinedTasks;
 use super::queued_task::QueuedTask;
-use super::retry::may_be_of_the_way;
+use super::retry::may_be_route_failure;
 use super::task_executor::{TaskExecutor, catch_panic};
 use super::{DispatcherInner, report};
 use crate::breaker::BreakerState;
@@ -121,7 +121,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             }
             // The connection has been reconfigured since: the task is tried with its new settings.
             Ok(Err(error)) if version.is_outdated() => self.retry_uncounted(queued, &error, None),
-            Ok(Err(error)) if self.lost_the_way(&error).await => self.try_ended(queued, Err(error)),
+            Ok(Err(error)) if self.is_route_failure(&error).await => self.try_ended(queued, Err(error)),
             Ok(Err(error)) => {
                 let was_closed = self.slot.queue().breaker(Instant::now()) == BreakerState::Closed;
                 self.slot.queue().login_failed(&error, Instant::now(), rand::random());
@@ -158,9 +158,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
 
     /// Whether this failure was caused by the route rather than the server: the connection's queue is then notified,
     /// too.
-    pub(super) async fn lost_the_way(&self, error: &TryError) -> bool {
+    pub(super) async fn is_route_failure(&self, error: &TryError) -> bool {
         let queue = self.slot.queue();
-        if !may_be_of_the_way(error) {
+        if !may_be_route_failure(error) {
             return false;
         }
         if queue.is_route_lost() {

@@ -9,7 +9,7 @@ use crate::config::FeedSchedule;
 /// After a listing that failed; doubled each time, at most [`LONGEST_BACKOFF`]. A feed that lists more often begins with that.
 const FIRST_BACKOFF: Duration = Duration::from_secs(30);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
-/// How often the pause for files that settle is doubled: a file that never stands still does not keep its feed busy.
+/// How often the pause for settling files is doubled: a file that keeps changing does not keep its feed busy.
 const MAX_DOUBLINGS: u32 = 12;
 
 /// What there was so far.
@@ -22,7 +22,7 @@ pub(super) struct ListingPast {
     pub ended: Option<Timestamp>,
     /// In a row, up to now.
     pub failures: u32,
-    /// Files have been found that have to stand still for longer.
+    /// Some files found have to stay unchanged for longer.
     pub is_settling: bool,
     /// Listings for their sake since the last regular one.
     pub rechecks: u32,

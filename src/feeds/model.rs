@@ -1,6 +1,6 @@
-//! Files that are written, replaced, renamed away and brought back, listings that break off, owners that die at any point, and
-//! a log in which tasks and state are committed together: each version that has stood still becomes one task, and no other does.
-//! The planner is the real one; sabotaged surroundings are found.
+//! Files that are written, replaced, renamed away and brought back, listings that break off, owners that die at any
+//! point, and a log in which tasks and state are committed together: each version that has stopped changing becomes one
+//! task, and no other does. The planner is the real one; sabotaged surroundings are detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -51,7 +51,7 @@ struct World {
     committed: BTreeMap<usize, u64>,
     /// Every task: path and version.
     tasks: Vec<(usize, u64)>,
-    /// Since when a path was gone from every look that could see it, for those that may be forgotten.
+    /// Since when a path was missing in every listing that could show it, for those that may be forgotten.
     gone: BTreeMap<usize, Duration>,
     may_repeat: BTreeSet<(usize, u64)>,
     owner: FeedFiles,
@@ -142,7 +142,7 @@ impl World {
         }
         let is_whole = breaks_at == PATHS || self.sabotage == Sabotage::BrokenIsWhole;
         self.owner.end_listing(is_whole, self.now, RULES);
-        // A task is of a version that had stood still when it was last seen.
+        // A task is of a version that had settled when it was last seen.
         let planned = self.owner.take_planned(usize::MAX);
         let forgotten = self.owner.take_forgotten(usize::MAX);
         for file in &planned {
@@ -167,7 +167,7 @@ impl World {
             let is_repeated =
                 self.committed.get(&number) == Some(&version) || self.tasks.contains(&(number, version));
             let may_be = self.may_repeat.remove(&(number, version));
-            // Another version may have been taken in between: then it is the older one that came back.
+            // Another version may have been taken in between; then the older one has come back.
             let came_back = self
                 .tasks
                 .iter()
@@ -213,7 +213,7 @@ impl World {
                 _ => self.list(true),
             }
         }
-        // Quiet: what is there has become tasks.
+        // Quiet: every file present has become a task.
         for _ in 0..4 {
             self.now += RULES.settle;
             self.list(false);

@@ -1,4 +1,4 @@
-//! Takes what a listing brings, file by file.
+//! Receives a listing's entries, file by file.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use super::planner::SeenAt;
 use super::state::rules;
 use super::version::FileVersion;
 use crate::config::FeedConfig;
-use crate::listing::{Decision, FileFilter, ListedSource, WalkVisitor};
+use crate::listing::{FileFilter, FilterDecision, ListedSource, WalkVisitor};
 
 /// A file's time is asked for while its listed one may still be the same after another change: that minute, and so much
 /// longer as clocks may differ.
@@ -32,9 +32,9 @@ pub struct FeedObserver {
 }
 
 impl WalkVisitor for FeedObserver {
-    fn decide(&self, file: &ListedSource) -> Decision {
+    fn decide(&self, file: &ListedSource) -> FilterDecision {
         match self.filter.decide(file) {
-            Decision::Take if is_vague(file, self.begun) => Decision::TakeWithTime,
+            FilterDecision::Take if is_vague(file, self.begun) => FilterDecision::TakeWithTime,
             decision => decision,
         }
     }

@@ -25,7 +25,7 @@ use crate::text::rfc3339;
 
 /// Files of one transaction at most.
 const BATCH: usize = 1_000;
-/// A status that tells nothing new but that time goes on is written so often.
+/// Interval of a status that differs from the last one in its time only.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
 /// Lists a feed's source.
@@ -73,7 +73,7 @@ pub struct FeedPartition {
     shared: Arc<Mutex<PartitionFeeds>>,
     /// All that predecessors have committed has been read.
     is_working: bool,
-    /// What was configured when it was last looked at, and those of its feeds that live here.
+    /// The configuration at the last check, and those of its feeds that live in this partition.
     config: Option<Arc<Config>>,
     configured: Vec<Arc<FeedConfig>>,
     /// What is being committed.
@@ -108,7 +108,7 @@ impl FeedPartition {
         }
     }
 
-    /// Takes over what is configured now.
+    /// Applies the current configuration.
     fn look_at_config(&mut self) {
         let config = self.context.current.config();
         if self.config.as_ref().is_some_and(|known| Arc::ptr_eq(known, &config)) {
@@ -287,7 +287,7 @@ impl FeedPartition {
         OwnedRecord { topic: Arc::clone(&self.context.topic), partition: Some(partition), key, value }
     }
 
-    /// The feed's status, where it is to be written again.
+    /// The feed's status, if it is due to be written again.
     fn status_news(&self, feed: &FeedConfig, state: &mut FeedState, now: Duration) -> Option<FeedStatus> {
         let status = &mut state.status;
         (status.feed, status.pod) = (feed.name.clone(), self.context.pod.clone());
@@ -406,7 +406,7 @@ fn places(feed: &FeedConfig, config: &Config) -> Result<(Location, Location), St
     Ok((place(&feed.from)?, place(&feed.to)?))
 }
 
-/// The same for one version of one file, whoever makes the task.
+/// The same for one version of one file, whichever owner makes the task.
 fn task_id(feed: &FeedConfig, file: &PlannedFile) -> String {
     let (size, modified) = (file.version.size(), file.version.modified());
     let size = size.map(|size| size.to_string()).unwrap_or_default();

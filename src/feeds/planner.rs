@@ -209,7 +209,7 @@ impl FeedFiles {
         self.settling.len()
     }
 
-    /// So many of the paths of which something is known.
+    /// At most this many of the known paths.
     pub fn some_taken(&self, most: usize) -> Vec<PathHash> {
         self.taken.keys().copied().take(most).collect()
     }

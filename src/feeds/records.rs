@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! file/FEED/HASH      this version of a file has become a task; a tombstone: nothing is known of it
-//! status/FEED         what is known of the feed
-//! pause/FEED          it is not listed; a tombstone: it is
+//! status/FEED         the feed's status
+//! pause/FEED          it is paused; a tombstone: it is not
 //! run/FEED            it is to be listed now; a tombstone: it was
-//! forget/FEED/HASH    nothing shall be known of a file any more (of all: `forget/FEED/all`); a tombstone: it was done
+//! forget/FEED/HASH    a file is to be forgotten (all of them: `forget/FEED/all`); a tombstone: it was done
 //! ```
 //!
-//! The first two are the owner's, the others are those of whoever commands. All records of a feed are in one partition, so that
-//! they have one order. Its status stands on [`BOARD_PARTITION`] as well, where whoever wants to know reads nothing else.
+//! The owner writes the first two, the API and the commands the others. All records of a feed are in one partition, so
+//! that they have one order. Its status is on [`BOARD_PARTITION`] as well, for readers that need nothing else.
 
 use ftp_listing::TimeRange;
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use super::planner::PlannedFile;
 use super::status::FeedStatus;
 use super::version::{FileVersion, PathHash};
 
-/// The partitions in which feeds live. It never changes: a feed would be another partition's, and begin anew.
+/// The partitions in which feeds live. Never changes: a feed would move to another partition, and start from scratch.
 pub const FEED_PARTITIONS: i32 = 4;
 /// Holds each feed's status, and nothing else.
 pub const BOARD_PARTITION: i32 = FEED_PARTITIONS;
@@ -32,7 +32,7 @@ pub fn partition_of(feed: &str) -> i32 {
     i32::try_from(crc32fast::hash(feed.as_bytes()) % FEED_PARTITIONS.unsigned_abs()).unwrap_or(0)
 }
 
-/// Who wants something, and when they said so.
+/// Who made a request, and when.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeedRequest {
     pub at: String,
@@ -106,7 +106,7 @@ pub enum FeedRecord {
 const ALL: &str = "all";
 
 impl FeedRecord {
-    /// `None` where it is nothing of ours.
+    /// `None` if it is not a record of feeds.
     #[must_use]
     pub fn decode(key: &[u8], value: Option<&[u8]>) -> Option<FeedRecord> {
         let mut parts = std::str::from_utf8(key).ok()?.splitn(3, '/');

@@ -14,7 +14,7 @@ use super::version::PathHash;
 use crate::config::{ChangedFiles, FeedConfig};
 use crate::listing::{WalkError, WalkSummary};
 
-/// Files of which no task can be made that are remembered, so that each is told of once.
+/// Files that cannot become tasks and are remembered, so that each is reported once.
 const MAX_REFUSED: usize = 10_000;
 
 /// A feed's state in its partition's owner.
@@ -51,7 +51,7 @@ pub(super) fn rules(feed: &FeedConfig) -> FeedRules {
 }
 
 impl FeedState {
-    /// Takes in what a command has asked for, or done.
+    /// Applies a request, or notes that it is done.
     pub fn read_request(&mut self, record: FeedRecord) {
         match record {
             FeedRecord::Pause { request, .. } => self.paused = request,
@@ -68,7 +68,7 @@ impl FeedState {
         }
     }
 
-    /// Takes in what predecessors have committed.
+    /// Restores what earlier owners have committed.
     pub fn restore(&mut self, record: FeedRecord) {
         match record {
             FeedRecord::File { hash, taken: Some(taken), .. } => self.files.restore(hash, taken.version()),

@@ -1,4 +1,4 @@
-//! What is known of a feed: for whoever asks, and for its next owner.
+//! A feed's status: for its readers, and for its next owner.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,7 +39,7 @@ pub struct FeedStatus {
     pub passed_over: u64,
     /// Tasks that were made of it.
     pub new: u64,
-    /// Files that have to stand still for longer before they become tasks.
+    /// Files that have to stay unchanged for longer before they become tasks.
     pub settling: u64,
     /// Files that are known to have become tasks.
     pub known: u64,

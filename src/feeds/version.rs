@@ -1,4 +1,4 @@
-//! A file's version, as far as a listing tells it, and the hash of its path.
+//! A file's version, as far as a listing shows it, and the hash of its path.
 
 use std::fmt::Write as _;
 
@@ -43,7 +43,8 @@ impl PathHash {
 /// No size was listed.
 const NO_SIZE: u64 = u64::MAX;
 
-/// A file's size, and when it was changed: between two moments, in microseconds, since listings may tell minutes or days.
+/// A file's size, and when it was changed: between two moments, in microseconds, since listings may only give minutes
+/// or days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileVersion {
     size: u64,
@@ -76,8 +77,8 @@ impl FileVersion {
         Some(TimeRange { earliest: at(self.earliest)?, latest: at(self.latest)? })
     }
 
-    /// Whether both may be one version: the same size, and times that do not contradict each other. A listing that tells
-    /// minutes today tells days in half a year.
+    /// Whether both may be one version: the same size, and times that do not contradict each other. A listing that
+    /// shows minutes today shows days in half a year.
     pub fn may_be(&self, other: &FileVersion) -> bool {
         self.size == other.size && self.earliest <= other.latest && other.earliest <= self.latest
     }

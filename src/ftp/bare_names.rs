@@ -135,7 +135,7 @@ impl Session {
         if !matches!(&refused.fault, Fault::Reply(reply) if reply.is_refusal()) || !self.is_usable() {
             return Err(refused);
         }
-        self.profile().was_entered_in_vain();
+        self.profile().entry_failed();
         let is_back = match &home {
             Some(home) => self.change_to(home).await.map_err(failed)?,
             None => false,

@@ -100,7 +100,7 @@ impl ServerCertVerifier for CertificateVerifier {
             TrustCheck::Issuer(verifier) => {
                 match verifier.verify_server_cert(certificate, intermediates, name, ocsp, now) {
                     Err(rustls::Error::InvalidCertificate(error)) if is_ca_certificate(&error) => {
-                        authoritys_own(certificate)
+                        describe_ca_certificate(certificate)
                     }
                     Err(rustls::Error::InvalidCertificate(error)) => refusal(&error, certificate),
                     judged => return judged,
@@ -165,7 +165,7 @@ fn is_ca_certificate(error: &CertificateError) -> bool {
 }
 
 /// A self-signed certificate as OpenSSL creates it; curl and lftp accept one from a CA file.
-fn authoritys_own(certificate: &CertificateDer<'_>) -> String {
+fn describe_ca_certificate(certificate: &CertificateDer<'_>) -> String {
     format!(
         "the server's certificate is one of an authority (CA:TRUE), as self-signed ones often are, and cannot be accepted \
          by tls_ca: use `tls_pin = {}`",

@@ -55,7 +55,7 @@ fn verdict(at: ErrorContext<'_>, fault: &Fault) -> (Code, Remedy) {
         Fault::Tls(_) | Fault::NotTls => (Code::TlsFailed, Remedy::GiveUp),
         Fault::TimedOut { .. } if at.step == Step::DataConnect => (Code::Timeout, Remedy::OpenBreaker),
         Fault::TimedOut { .. } => (Code::Timeout, unusable),
-        Fault::Broken { error, .. } if is_ours(error) => (Code::Internal, Remedy::Wait),
+        Fault::Broken { error, .. } if is_local_error(error) => (Code::Internal, Remedy::Wait),
         Fault::Broken { .. } if at.step.is_opening() || at.step == Step::DataConnect => {
             (Code::ConnectFailed, Remedy::OpenBreaker)
         }
@@ -131,7 +131,7 @@ fn file_refused(step: Step, hints: ReplyHints) -> (Code, Remedy) {
 }
 
 /// Out of file descriptors or ports: a problem of this pod, not of the server.
-fn is_ours(error: &io::Error) -> bool {
+fn is_local_error(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(Errno::MFILE | Errno::NFILE | Errno::ADDRINUSE | Errno::ADDRNOTAVAIL | Errno::NOBUFS)

@@ -25,16 +25,16 @@ pub(super) async fn control(
     reached: &ReachedAddresses,
 ) -> Result<TcpStream, Fault> {
     let host = unbracketed(&connection.host);
-    let (way, limit) = (&connection.network, connection.timeouts.connect);
+    let (network, limit) = (&connection.network, connection.timeouts.connect);
     // The peer then has this address, so data connections go there too.
-    if let Some(EntranceKind::Ports(address)) = way.entrance.as_ref().map(|entrance| entrance.kind) {
-        return to(address, way.source, way.keepalive, limit).await;
+    if let Some(EntranceKind::Ports(address)) = network.entrance.as_ref().map(|entrance| entrance.kind) {
+        return to(address, network.source, network.keepalive, limit).await;
     }
-    let Some(proxy) = &way.proxy else {
-        return to_name((host, connection.port), reached, way, limit).await;
+    let Some(proxy) = &network.proxy else {
+        return to_name((host, connection.port), reached, network, limit).await;
     };
     let deadline = Instant::now() + limit;
-    let stream = to_name((unbracketed(&proxy.host), proxy.port), reached, way, limit).await?;
+    let stream = to_name((unbracketed(&proxy.host), proxy.port), reached, network, limit).await?;
     let left = deadline.saturating_duration_since(Instant::now());
     tunnel(stream, proxy, (host, connection.port), left).await
 }
@@ -42,21 +42,21 @@ pub(super) async fn control(
 /// Connects a data connection to the address on which the server listens.
 pub(super) async fn data(
     address: SocketAddr,
-    way: &NetworkOptions,
+    network: &NetworkOptions,
     limit: Duration,
 ) -> Result<TcpStream, Fault> {
-    to(address, way.source, way.keepalive, limit).await
+    to(address, network.source, network.keepalive, limit).await
 }
 
 /// Connects a data connection to `server` through the proxy that was reached at `at`.
 pub(super) async fn data_through(
     (proxy, at): (&ProxyServer, SocketAddr),
     server: (&str, u16),
-    way: &NetworkOptions,
+    network: &NetworkOptions,
     limit: Duration,
 ) -> Result<TcpStream, Fault> {
     let deadline = Instant::now() + limit;
-    let stream = to(at, way.source, way.keepalive, limit).await?;
+    let stream = to(at, network.source, network.keepalive, limit).await?;
     let left = deadline.saturating_duration_since(Instant::now());
     tunnel(stream, proxy, server, left).await
 }
@@ -79,7 +79,7 @@ async fn tunnel(
 async fn to_name(
     (host, port): (&str, u16),
     reached: &ReachedAddresses,
-    way: &NetworkOptions,
+    network: &NetworkOptions,
     limit: Duration,
 ) -> Result<TcpStream, Fault> {
     let deadline = Instant::now() + limit;
@@ -88,13 +88,13 @@ async fn to_name(
     let addresses = within(Wait::Connect, limit, waiting, lookup_host((host, port)))
         .await?
         .map_err(|error| Fault::Broken { what: lookup.clone(), error })?
-        .filter(|address| way.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4()));
+        .filter(|address| network.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4()));
     let plan = reached.plan(host, addresses);
     if plan.addresses.is_empty() {
         let error = io::Error::new(io::ErrorKind::NotFound, "it has no address that can be reached");
         return Err(Fault::Broken { what: lookup, error });
     }
-    let (source, keepalive) = (way.source, way.keepalive);
+    let (source, keepalive) = (network.source, network.keepalive);
     let mut failed = Vec::new();
     let left = deadline.saturating_duration_since(Instant::now());
     let connected = {

@@ -44,11 +44,11 @@ const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Debug 
 /// What suppaftp reads instead of the server's greeting.
 const OWN_GREETING: &[u8] = b"220 \r\n";
 
-type Client = ImplAsyncFtpStream<ControlStream>;
+type SuppaftpClient = ImplAsyncFtpStream<ControlStream>;
 
 /// One control connection.
 pub(super) struct ControlConnection {
-    client: Client,
+    client: SuppaftpClient,
     stream: ControlStream,
     replies: ReplyQueue,
     charset: Option<&'static Charset>,
@@ -103,17 +103,17 @@ impl ControlConnection {
         self.replies.expect(Step::Login);
         match self.client.login(user, pass).await {
             Ok(()) => {
-                self.replies.heard(230);
+                self.replies.received(230);
                 Ok(None)
             }
-            Err(error) => self.heard(Err(error)).map(|heard| Some(heard.reply)),
+            Err(error) => self.received(Err(error)).map(|received| Some(received.reply)),
         }
     }
 
     /// Sends a command and reads its reply, which may be a refusal: the caller decides what it means.
     pub async fn exchange(&mut self, command: &Command, wait: Wait, limit: Duration) -> Result<Reply, Fault> {
         let waiting = || format!("the reply to {}", command.step.verb());
-        within(wait, limit, waiting, self.exchange_untimed(command)).await?.map(|heard| heard.reply)
+        within(wait, limit, waiting, self.exchange_untimed(command)).await?.map(|received| received.reply)
     }
 
     /// Like [`ControlConnection::exchange`], with the reply's lines as the server sent them.
@@ -124,16 +124,16 @@ impl ControlConnection {
         limit: Duration,
     ) -> Result<(Reply, Vec<u8>), Fault> {
         let waiting = || format!("the reply to {}", command.step.verb());
-        let heard = within(wait, limit, waiting, self.exchange_untimed(command)).await??;
-        Ok((heard.reply, heard.body))
+        let received = within(wait, limit, waiting, self.exchange_untimed(command)).await??;
+        Ok((received.reply, received.body))
     }
 
-    async fn exchange_untimed(&mut self, command: &Command) -> Result<HeardReply, Fault> {
+    async fn exchange_untimed(&mut self, command: &Command) -> Result<ReceivedReply, Fault> {
         self.replies.expect(command.step);
         let begun = Instant::now();
         let answered = self.client.custom_command(&command.line, &[]).await;
         self.round_trip = self.round_trip.min(begun.elapsed());
-        self.heard(answered)
+        self.received(answered)
     }
 
     /// Writes commands in one burst. [`ControlConnection::reply`] reads their replies.
@@ -161,25 +161,25 @@ impl ControlConnection {
 
     /// Reads the next reply without a deadline.
     pub async fn reply_untimed(&mut self) -> Result<Reply, Fault> {
-        self.read().await.map(|heard| heard.reply)
+        self.read().await.map(|received| received.reply)
     }
 
     /// The reply that ends a transfer, or the greeting; skips preliminary ones. Has no deadline.
     pub async fn final_reply(&mut self) -> Result<Reply, Fault> {
         loop {
-            let heard = self.read().await?;
-            if heard.role == ReplyRole::Final {
-                return Ok(heard.reply);
+            let received = self.read().await?;
+            if received.role == ReplyRole::Final {
+                return Ok(received.reply);
             }
         }
     }
 
-    async fn read(&mut self) -> Result<HeardReply, Fault> {
+    async fn read(&mut self) -> Result<ReceivedReply, Fault> {
         let read = self.client.read_response_in(&[]).await;
-        self.heard(read)
+        self.received(read)
     }
 
-    fn heard(&mut self, read: FtpResult<Response>) -> Result<HeardReply, Fault> {
+    fn received(&mut self, read: FtpResult<Response>) -> Result<ReceivedReply, Fault> {
         let body = match read {
             Ok(response) | Err(FtpError::UnexpectedResponse(response)) => response.body,
             Err(error) => {
@@ -199,12 +199,12 @@ impl ControlConnection {
             return Err(Fault::Garbled);
         };
         let answered = self.replies.next();
-        let role = self.replies.heard(reply.code);
+        let role = self.replies.received(reply.code);
         self.has_accepted_stor |= answered == Some(Step::Stor) && role == ReplyRole::Accepted;
         if reply.code != 421 {
             self.was_answered |= reply.code != 530;
         }
-        Ok(HeardReply { reply, role, body })
+        Ok(ReceivedReply { reply, role, body })
     }
 
     /// Marks the session as not reusable, even though every command was answered.
@@ -276,7 +276,7 @@ impl ControlConnection {
 }
 
 /// A reply that was read.
-struct HeardReply {
+struct ReceivedReply {
     reply: Reply,
     role: ReplyRole,
     /// The bytes as received.
@@ -284,10 +284,10 @@ struct HeardReply {
 }
 
 /// suppaftp's client over an already connected stream.
-async fn client_over(stream: ControlStream) -> FtpResult<Client> {
+async fn client_over(stream: ControlStream) -> FtpResult<SuppaftpClient> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(FtpError::ConnectionError)?;
     let address = listener.local_addr().map_err(FtpError::ConnectionError)?;
-    Client::connect_secure_implicit(address, StreamHandover(stream), "").await
+    SuppaftpClient::connect_secure_implicit(address, StreamHandover(stream), "").await
 }
 
 /// Gives suppaftp our stream instead of the socket that it has connected.

@@ -25,7 +25,7 @@ use super::session::Session;
 use super::tls::SessionTls;
 
 /// How long an unproven EPSV port is tried before PASV is.
-const EPSV_TRIED_FOR: Duration = Duration::from_secs(10);
+const EPSV_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Plain or with TLS.
 pub(super) type DataConnection = AsyncDataStream<AsyncRustlsStream>;
@@ -70,13 +70,13 @@ impl DataSecurity {
     }
 
     /// Records how far the latest data connection got.
-    pub fn saw(&mut self, was_connected: bool, data: Option<&DataConnection>) {
+    pub fn record_connection(&mut self, was_connected: bool, data: Option<&DataConnection>) {
         self.was_connected = was_connected;
         self.was_secured |= matches!(data, Some(DataConnection::Ssl(_)));
     }
 
     /// Whether this fault is about a data connection's TLS; `Some(true)` where that is TLS 1.3.
-    pub fn blames_tls(&self, fault: &Fault) -> Option<bool> {
+    pub fn is_tls_fault(&self, fault: &Fault) -> Option<bool> {
         let tls = self.tls.as_ref()?;
         let is_about_tls = match fault {
             Fault::Reply(reply) => reply.code == 522 || reply.code == 425 && self.was_connected,
@@ -136,7 +136,7 @@ impl Session {
         let connection = self.connection_handle();
         let limit = connection.timeouts.connect;
         let endpoint = self.at_peer(port);
-        let fault = match endpoint.connect_within(&connection, limit.min(EPSV_TRIED_FOR)).await {
+        let fault = match endpoint.connect_within(&connection, limit.min(EPSV_ATTEMPT_TIMEOUT)).await {
             Ok(stream) => {
                 self.profile().epsv_ports_are(EpsvPorts::Reachable);
                 return Ok(DataEndpoint::Made(stream));
@@ -226,12 +226,12 @@ impl DataEndpoint {
     }
 
     async fn connect_within(self, connection: &FtpConnection, limit: Duration) -> Result<TcpStream, Fault> {
-        let way = &connection.network;
+        let network = &connection.network;
         match self {
             DataEndpoint::Made(stream) => Ok(stream),
-            DataEndpoint::At(address) => connect::data(address, way, limit).await,
+            DataEndpoint::At(address) => connect::data(address, network, limit).await,
             DataEndpoint::Beyond { proxy, at, host, port } => {
-                connect::data_through((&proxy, at), (&host, port), way, limit).await
+                connect::data_through((&proxy, at), (&host, port), network, limit).await
             }
             DataEndpoint::Here(listener) => {
                 // Most servers connect when they have read the command, some only when they have opened the file.

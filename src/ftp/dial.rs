@@ -21,7 +21,7 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// The same for the address that answered last time: a busy server should not get two connections.
 const KNOWN_DELAY: Duration = Duration::from_secs(2);
 /// How many names are remembered for a connection: its server's and its proxy's, and those that a reload brings.
-const NAMES: usize = 16;
+const MAX_NAMES: usize = 16;
 
 /// The address at which each name was last reached.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl ReachedAddresses {
     pub fn remember(&self, name: &str, address: IpAddr) {
         let mut reached = self.lock();
         if reached.get(name) != Some(&address) {
-            if reached.len() >= NAMES {
+            if reached.len() >= MAX_NAMES {
                 reached.clear();
             }
             reached.insert(name.to_owned(), address);

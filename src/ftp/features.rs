@@ -1,7 +1,7 @@
 //! What the server reports it can do beyond RFC 959: FEAT (RFC 2389).
 
 /// How many features are stored at most.
-const FEATURES_KEPT: usize = 200;
+const MAX_FEATURES: usize = 200;
 
 /// The features of one server, upper case: `SIZE`, `REST STREAM`, `HASH SHA-1;SHA-256*`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ impl ServerFeatures {
         let lines: Vec<&str> = body.lines().collect();
         let Some((_, [features @ .., _])) = lines.split_first() else { return ServerFeatures::default() };
         let names = features.iter().map(|line| without_code(line).trim().to_ascii_uppercase());
-        ServerFeatures(names.filter(|name| !name.is_empty()).take(FEATURES_KEPT).collect())
+        ServerFeatures(names.filter(|name| !name.is_empty()).take(MAX_FEATURES).collect())
     }
 
     /// Whether the server lists nothing: it may still support some of them.
@@ -70,7 +70,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_server_says_is_read_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..3000)) {
-            prop_assert!(ServerFeatures::parse(&body).0.len() <= FEATURES_KEPT);
+            prop_assert!(ServerFeatures::parse(&body).0.len() <= MAX_FEATURES);
         }
     }
 }

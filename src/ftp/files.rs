@@ -9,7 +9,7 @@ use super::reply::Reply;
 use super::session::Session;
 
 /// How many directories above one file are created at most.
-const DIRECTORIES_MADE: usize = 100;
+const MAX_CREATED_DIRECTORIES: usize = 100;
 
 /// What a server reports about a file's size (RFC 3659, 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,8 +159,8 @@ impl Session {
     /// may mean that the directory exists (vsftpd does not say), and STOR will show. The last refusal is returned.
     pub async fn make_dirs(&mut self, path: &str) -> Result<Option<RefusedDirectory>, TryError> {
         let directories = directories_above(path);
-        if directories.len() > DIRECTORIES_MADE {
-            let message = format!("more than {DIRECTORIES_MADE} directories in {}", shown(path));
+        if directories.len() > MAX_CREATED_DIRECTORIES {
+            let message = format!("more than {MAX_CREATED_DIRECTORIES} directories in {}", shown(path));
             let failure = Failure::new(Code::PathNotAllowed, message);
             return Err(TryError { failure, remedy: Remedy::GiveUp });
         }

@@ -14,7 +14,7 @@ const BY_STRENGTH: [Algorithm; 5] =
     [Algorithm::Sha256, Algorithm::Sha512, Algorithm::Sha1, Algorithm::Md5, Algorithm::Crc32];
 
 /// Commands with a single algorithm each. `MD5` is that of draft-twine-ftpmd5.
-const ONE_EACH: [(&str, Algorithm); 7] = [
+const SINGLE_ALGORITHM_COMMANDS: [(&str, Algorithm); 7] = [
     ("XSHA256", Algorithm::Sha256),
     ("XSHA512", Algorithm::Sha512),
     ("XSHA1", Algorithm::Sha1),
@@ -46,7 +46,7 @@ fn best(features: &ServerFeatures) -> Option<(Algorithm, HashCommand)> {
         if listed(features).any(|(offered, _)| offered == algorithm) {
             return Some((algorithm, HashCommand::Hash));
         }
-        let mut own = ONE_EACH.iter().filter(|(_, of)| *of == algorithm);
+        let mut own = SINGLE_ALGORITHM_COMMANDS.iter().filter(|(_, of)| *of == algorithm);
         own.find(|(command, _)| features.has(command)).map(|(command, of)| (*of, HashCommand::Own(command)))
     })
 }
@@ -92,11 +92,11 @@ impl Session {
     /// The server's hash of a file by [`Session::hashes_by`], and the command's name. Takes as long as the server needs
     /// to read the file, up to the connection's `hash_timeout`.
     pub async fn hash_of(&mut self, path: &str) -> Result<(ServerHash, &'static str), TryError> {
-        let Some((algorithm, way)) = best(self.features()) else {
+        let Some((algorithm, command)) = best(self.features()) else {
             let nothing = Fault::Garbled;
             return Err(self.fail(Step::Hash, Some(path), &nothing));
         };
-        if way == HashCommand::Hash && self.hash_algorithm() != Some(algorithm) {
+        if command == HashCommand::Hash && self.hash_algorithm() != Some(algorithm) {
             let reply = self.ask_hash(Step::OptsHash, path, draft_name(algorithm)).await?;
             if !reply.is_done() {
                 return self.no_hash(Step::OptsHash, path, reply);
@@ -107,7 +107,7 @@ impl Session {
             Ok(name) => name,
             Err(fault) => return Err(self.fail(Step::Cwd, Some(path), &fault)),
         };
-        let (step, argument) = match way {
+        let (step, argument) = match command {
             HashCommand::Hash => (Step::Hash, name),
             HashCommand::Own("MD5") => (Step::XHash("MD5"), name),
             // ProFTPD, for one, takes a second word for the start offset.
@@ -195,7 +195,7 @@ mod tests {
             (&["HASH WHIRLPOOL*"], None),
             (&["SIZE", "HASHING"], None),
         ] {
-            let found = best(&features(lines)).map(|(algorithm, way)| (algorithm.name(), way));
+            let found = best(&features(lines)).map(|(algorithm, command)| (algorithm.name(), command));
             assert_eq!(found, expected, "{lines:?}");
         }
         assert_eq!(current(&features(&["HASH CRC32;SHA-1*;SHA-256"])), Some(Algorithm::Sha1));

@@ -25,7 +25,7 @@ use super::zos;
 const LOGIN_TIMES: u32 = 2;
 
 /// How long to read from a server that answered the TLS handshake with something else.
-const LISTEN_WITHIN: Duration = Duration::from_secs(2);
+const PLAIN_GREETING_WITHIN: Duration = Duration::from_secs(2);
 
 /// Opens a session; the error says which step failed.
 pub(super) async fn open(
@@ -127,7 +127,7 @@ impl LoginSequence<'_> {
             let mut control = ControlConnection::over(stream, None, self.connection).await.ok()?;
             control.final_reply().await.ok().filter(|greeting| !greeting.is_done())
         };
-        match timeout(self.limit().min(LISTEN_WITHIN), listen).await.ok().flatten() {
+        match timeout(self.limit().min(PLAIN_GREETING_WITHIN), listen).await.ok().flatten() {
             Some(greeting) => (Step::Greeting, Fault::Reply(greeting)),
             None => (Step::Tls, Fault::NotTls),
         }

@@ -153,7 +153,7 @@ impl Session {
                 is_empty: self.is_known_to_be_empty(path),
                 ..OpeningBurst::default()
             };
-            return self.connect_and_hear(step, endpoint, burst).await;
+            return self.connect_and_read_replies(step, endpoint, burst).await;
         }
         let command = Command::with(step, path).map_err(failed)?;
         self.announce_utf8(path).await.map_err(failed)?;
@@ -183,7 +183,7 @@ impl Session {
             return self.connect_at_once(endpoint, port_ahead.is_some()).await;
         }
         let is_port_ahead = port_ahead.is_some();
-        self.connect_and_hear(step, endpoint, OpeningBurst { is_port_ahead, ..burst }).await
+        self.connect_and_read_replies(step, endpoint, OpeningBurst { is_port_ahead, ..burst }).await
     }
 
     /// Active mode: EPRT and the commands after it in one burst; if the server does not support EPRT, PORT.
@@ -203,7 +203,7 @@ impl Session {
             let all = [&[announcement.command], commands].concat();
             self.send_burst(&all).await.map_err(|fault| StepFault::new(step, fault))?;
             let burst = OpeningBurst { announced: true, ..burst };
-            match self.connect_and_hear(step, DataEndpoint::Here(listener), burst).await {
+            match self.connect_and_read_replies(step, DataEndpoint::Here(listener), burst).await {
                 Err(StepFault { step: Step::Eprt, fault: Fault::Reply(reply), .. })
                     if announced_by == Step::Eprt && !self.lacks(Step::Eprt) && reply.code >= 500 =>
                 {
@@ -215,7 +215,7 @@ impl Session {
     }
 
     /// Connects, and meanwhile reads the replies to the commands that were sent.
-    async fn connect_and_hear(
+    async fn connect_and_read_replies(
         &mut self,
         step: Step,
         endpoint: DataEndpoint,
@@ -236,9 +236,9 @@ impl Session {
                 }
             }
         };
-        self.data_security().saw(is_connected.load(Ordering::Relaxed), None);
-        let heard = read.and_then(|replies| replies).and_then(|replies| self.sort_replies(burst, replies));
-        let (size, modified, reply) = match heard {
+        self.data_security().record_connection(is_connected.load(Ordering::Relaxed), None);
+        let received = read.and_then(|replies| replies).and_then(|replies| self.sort_replies(burst, replies));
+        let (size, modified, reply) = match received {
             Ok(replies) => replies,
             Err(refused @ Fault::Reply(_)) if burst.announced && self.is_usable() => {
                 return Err(StepFault::new(Step::Eprt, refused));
@@ -263,7 +263,7 @@ impl Session {
             Some(connected) => connected,
             None => connecting.await,
         };
-        self.data_security().saw(is_connected.load(Ordering::Relaxed), connected.as_ref().ok());
+        self.data_security().record_connection(is_connected.load(Ordering::Relaxed), connected.as_ref().ok());
         match connected {
             Ok(data) => Ok(OpenedTransfer { data: Some(data), early, size, modified }),
             Err(fault) => {
@@ -275,7 +275,7 @@ impl Session {
                         Ok(OpenedTransfer { data: None, early: Some(ended), size, modified })
                     }
                     _ if was_closed && is_empty && self.is_usable() => {
-                        let early = Some(Reply::of_nothing_sent());
+                        let early = Some(Reply::nothing_sent());
                         Ok(OpenedTransfer { data: None, early, size, modified })
                     }
                     _ => Err(lost),

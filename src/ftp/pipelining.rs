@@ -27,7 +27,7 @@ use super::reply::Reply;
 use super::session::Session;
 
 /// A port that was requested ahead must be used within this time: servers and firewalls forget it after a while.
-const PORT_KEEPS: Duration = Duration::from_secs(5);
+const PORT_VALID_FOR: Duration = Duration::from_secs(5);
 
 /// What one session has sent ahead, and the replies to it that are still unused.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ impl Pipelining {
     }
 
     pub fn take_port(&mut self) -> Option<u16> {
-        self.port.take().filter(|(_, since)| since.elapsed() < PORT_KEEPS).map(|(port, _)| port)
+        self.port.take().filter(|(_, since)| since.elapsed() < PORT_VALID_FOR).map(|(port, _)| port)
     }
 
     pub fn keep_size(&mut self, path: &str, size: Reply) {

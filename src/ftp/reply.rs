@@ -12,7 +12,7 @@ use crate::text::char_boundary;
 const SHOWN_BYTES: usize = 500;
 
 /// Of a longer text only the last bytes are searched; replies that contain numbers are far shorter.
-const KEPT_BYTES: usize = 4096;
+const SEARCHED_BYTES: usize = 4096;
 
 /// A complete reply.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Reply {
         let raw = lines.iter().map(|line| without_code(line)).collect::<Vec<_>>().join(" ");
         let redacted = if secret.is_empty() { raw.clone() } else { raw.replace(secret, "***") };
         let text = shortened(&redacted.replace(char::is_control, "?"), SHOWN_BYTES);
-        Some(Reply { code, text, raw: tail(&raw, KEPT_BYTES).to_owned() })
+        Some(Reply { code, text, raw: tail(&raw, SEARCHED_BYTES).to_owned() })
     }
 
     /// Final and positive (2xx).
@@ -59,7 +59,7 @@ impl Reply {
     }
 
     /// The end of a transfer without a byte, for which the server sent no reply text.
-    pub fn of_nothing_sent() -> Reply {
+    pub fn nothing_sent() -> Reply {
         Reply { code: 226, text: "nothing to send".to_owned(), raw: String::new() }
     }
 
@@ -129,7 +129,7 @@ impl Reply {
     }
 
     /// Whether the text mentions starting in the middle of a file.
-    pub fn says_rest(&self) -> bool {
+    pub fn mentions_rest(&self) -> bool {
         let text = self.raw.to_ascii_lowercase();
         ["rest ", "restart", "resum", "append"].iter().any(|word| text.contains(word))
     }

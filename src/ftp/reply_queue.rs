@@ -50,7 +50,7 @@ impl ReplyQueue {
     }
 
     /// A reply with this code was read.
-    pub fn heard(&mut self, code: u16) -> ReplyRole {
+    pub fn received(&mut self, code: u16) -> ReplyRole {
         if code == 421 {
             self.violated("the server ended the session (421)");
         }
@@ -90,10 +90,10 @@ mod tests {
         assert!(replies.is_settled());
         replies.expect(Step::Retr);
         replies.expect(Step::Epsv);
-        assert_eq!((replies.heard(150), replies.next()), (ReplyRole::Accepted, Some(Step::Retr)));
-        assert_eq!((replies.heard(226), replies.next()), (ReplyRole::Final, Some(Step::Epsv)));
+        assert_eq!((replies.received(150), replies.next()), (ReplyRole::Accepted, Some(Step::Retr)));
+        assert_eq!((replies.received(226), replies.next()), (ReplyRole::Final, Some(Step::Epsv)));
         assert!(!replies.is_settled());
-        replies.heard(229);
+        replies.received(229);
         assert!(replies.is_settled());
         replies.expect(Step::Size);
         replies.withdraw();
@@ -106,10 +106,10 @@ mod tests {
             let mut replies = ReplyQueue::default();
             replies.expect(Step::Noop);
             for &code in codes {
-                replies.heard(code);
+                replies.received(code);
             }
             replies.expect(Step::Noop);
-            replies.heard(200);
+            replies.received(200);
             assert!(!replies.is_settled(), "{codes:?}");
         }
     }

@@ -26,9 +26,9 @@ pub enum RestartSupport {
 }
 
 /// The content of the test file.
-const TRIED: &[u8] = b"abc";
+const TEST_CONTENT: &[u8] = b"abc";
 /// More than that, and more than a server would turn it into.
-const SMALL: usize = 64;
+const MAX_TEST_BYTES: usize = 64;
 
 impl Session {
     /// What STOR does after REST on this server, if that was tested recently.
@@ -47,8 +47,8 @@ impl Session {
     /// # Errors
     /// Those of STOR and SIZE.
     pub async fn try_restart_support(&mut self, scratch: &str) -> Result<RestartSupport, TryError> {
-        let (first, rest) = TRIED.split_at(1);
-        self.store(scratch).await?.send(TRIED).await?;
+        let (first, rest) = TEST_CONTENT.split_at(1);
+        self.store(scratch).await?.send(TEST_CONTENT).await?;
         let whole = self.size(scratch).await?;
         let again = match self.store_from(scratch, first.len() as u64).await? {
             Some(store) => {
@@ -84,9 +84,9 @@ impl Session {
             }
             Err(error) => return Err(error),
         };
-        let mut content = Vec::with_capacity(SMALL);
-        while content.len() < SMALL {
-            if retrieved.read(&mut (&mut content).limit(SMALL)).await? == 0 {
+        let mut content = Vec::with_capacity(MAX_TEST_BYTES);
+        while content.len() < MAX_TEST_BYTES {
+            if retrieved.read(&mut (&mut content).limit(MAX_TEST_BYTES)).await? == 0 {
                 retrieved.finish().await?;
                 return Ok(Some(content));
             }
@@ -177,7 +177,7 @@ impl Session {
             && match (refused.step, reply.code) {
                 (Step::Rest, code) => code != 421 && !reply.is_preliminary(),
                 (_, 501..=504 | 551 | 554) | (Step::Stor, 451) => true,
-                (_, 451) => reply.says_rest(),
+                (_, 451) => reply.mentions_rest(),
                 _ => false,
             };
         // One offset may be refused for its value; the command, permanently.

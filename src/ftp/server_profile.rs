@@ -42,7 +42,7 @@ pub struct ServerProfile {
     /// Whether commands accept paths: one [`PathSupport`] each for RETR and STOR.
     takes_paths: [AtomicU8; 2],
     /// How often entering the directory of a refused path did not help.
-    entered_in_vain: AtomicU8,
+    failed_entries: AtomicU8,
     /// The server is z/OS: names are those of data sets.
     has_data_sets: AtomicBool,
     /// The result of connecting to EPSV's ports, as an [`EpsvPorts`].
@@ -63,7 +63,7 @@ pub(super) enum PathSupport {
 
 /// After this many attempts to enter a refused path's directory without success, the files themselves are taken to be
 /// missing.
-const ENTERED_IN_VAIN: u8 = 5;
+const MAX_FAILED_ENTRIES: u8 = 5;
 
 /// The sessions that are, or were, logged in with the connection's user and password.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,7 +79,7 @@ struct AccountLogins {
 /// the sessions that it permits.
 const LOGIN_PROVES_FOR: Duration = Duration::from_secs(300);
 /// But at most this many times: a changed password must not be tried until the account is locked.
-const REFUSALS_BORNE: u32 = 3;
+const MAX_LOGIN_REFUSALS: u32 = 3;
 
 /// Counts a session as logged in to its connection's account until it is dropped.
 #[derive(Debug)]
@@ -125,10 +125,10 @@ const FIRST_REJECTION: Duration = Duration::from_secs(600);
 const MAX_DOUBLINGS: u32 = 7;
 
 /// How long the result of testing STOR after REST is trusted: the name may lead to another server some day.
-const TRIED_FOR: Duration = Duration::from_secs(600);
+const RESTART_SUPPORT_VALID_FOR: Duration = Duration::from_secs(600);
 
 /// How many directories of one server are remembered.
-const DIRECTORIES: usize = 10_000;
+const MAX_REMEMBERED_DIRECTORIES: usize = 10_000;
 
 /// The result of FEAT.
 #[derive(Clone, Debug, Default)]
@@ -136,7 +136,7 @@ enum FeatureQuery {
     #[default]
     NotYet,
     /// There was no reply; no session asks again.
-    InVain,
+    NoReply,
     Known(Arc<ServerFeatures>),
 }
 
@@ -225,11 +225,11 @@ impl ServerProfile {
     /// Whether it is worth entering the directory of a refused path.
     pub(super) fn may_enter_for(&self, step: Step) -> bool {
         self.path_support(step) == PathSupport::Unknown
-            && self.entered_in_vain.load(Ordering::Relaxed) < ENTERED_IN_VAIN
+            && self.failed_entries.load(Ordering::Relaxed) < MAX_FAILED_ENTRIES
     }
 
-    pub(super) fn was_entered_in_vain(&self) {
-        self.entered_in_vain.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn entry_failed(&self) {
+        self.failed_entries.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn has_data_sets(&self) -> bool {
@@ -256,7 +256,7 @@ impl ServerProfile {
         }
         logins.refused = logins.refused.saturating_add(1);
         let is_recent = logins.ended.is_some_and(|ended| ended.elapsed() < LOGIN_PROVES_FOR);
-        (is_recent && logins.refused <= REFUSALS_BORNE)
+        (is_recent && logins.refused <= MAX_LOGIN_REFUSALS)
             .then(|| "a session was logged in with the same user and password a moment ago".to_owned())
     }
 
@@ -293,7 +293,7 @@ impl ServerProfile {
     pub(super) fn remember_directory(&self, path: &str) {
         let mut directories = self.directories();
         if !directories.contains(directory_of(path)) {
-            if directories.len() >= DIRECTORIES {
+            if directories.len() >= MAX_REMEMBERED_DIRECTORIES {
                 directories.clear();
             }
             directories.insert(directory_of(path).to_owned());
@@ -329,7 +329,7 @@ impl ServerProfile {
 
     pub(super) fn restart_support(&self) -> Option<RestartSupport> {
         let tried = *self.restart_support.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.filter(|(_, at)| at.elapsed() < TRIED_FOR).map(|(seen, _)| seen)
+        tried.filter(|(_, at)| at.elapsed() < RESTART_SUPPORT_VALID_FOR).map(|(seen, _)| seen)
     }
 
     pub(super) fn restart_support_found(&self, seen: RestartSupport) {
@@ -362,14 +362,14 @@ impl ServerProfile {
     pub(super) fn features(&self) -> Option<Arc<ServerFeatures>> {
         match &*self.features.lock().unwrap_or_else(PoisonError::into_inner) {
             FeatureQuery::NotYet => None,
-            FeatureQuery::InVain => Some(Arc::default()),
+            FeatureQuery::NoReply => Some(Arc::default()),
             FeatureQuery::Known(features) => Some(Arc::clone(features)),
         }
     }
 
     /// Stores the reply to FEAT, `None` if there was none.
     pub(super) fn set_features(&self, features: Option<Arc<ServerFeatures>>) {
-        let asked = features.map_or(FeatureQuery::InVain, FeatureQuery::Known);
+        let asked = features.map_or(FeatureQuery::NoReply, FeatureQuery::Known);
         *self.features.lock().unwrap_or_else(PoisonError::into_inner) = asked;
     }
 
@@ -424,7 +424,7 @@ mod tests {
             assert!(profile.proof_of_account().unwrap().starts_with("another session is"));
         }
         drop(two);
-        for _ in 0..REFUSALS_BORNE {
+        for _ in 0..MAX_LOGIN_REFUSALS {
             assert!(profile.proof_of_account().is_some());
         }
         assert_eq!(profile.proof_of_account(), None, "a password that was changed");

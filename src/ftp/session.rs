@@ -422,7 +422,7 @@ impl Session {
     /// Whether a data connection failed for a TLS reason that a new session can solve: its TLS session is too old to be
     /// resumed, or the server does not resume TLS 1.3, which is remembered.
     fn renews_tls(&self, fault: &Fault) -> bool {
-        let Some(is_13) = self.data_security.blames_tls(fault) else { return false };
+        let Some(is_13) = self.data_security.is_tls_fault(fault) else { return false };
         if is_13 && !self.profile.is_tls12_only() {
             let connection = &self.connection.name;
             tracing::info!(

@@ -13,9 +13,9 @@ use super::server_profile::directory_of;
 use super::session::Session;
 
 /// How long this is remembered; the account may be granted more rights.
-const BELIEVED_FOR: Duration = Duration::from_secs(3600);
+const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
 /// How many directories of one server are remembered.
-const DIRECTORIES: usize = 1_000;
+const MAX_REMEMBERED_DIRECTORIES: usize = 1_000;
 
 /// What showed that a directory is write-only.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Session {
         // Nothing is pipelined into that directory any more.
         self.profile().forget_directory(path);
         let mut known = self.profile().write_only().lock();
-        if known.len() >= DIRECTORIES {
+        if known.len() >= MAX_REMEMBERED_DIRECTORIES {
             known.clear();
         }
         let stays = path.to_owned();
@@ -67,7 +67,7 @@ impl Session {
     /// The evidence that the directory of `path` is write-only, if it is.
     pub(crate) fn write_only_directory(&self, path: &str) -> Option<WriteOnlyDirectory> {
         let known = self.profile().write_only().lock().get(directory_of(path)).cloned();
-        known.filter(|known| known.found.elapsed() < BELIEVED_FOR)
+        known.filter(|known| known.found.elapsed() < REMEMBERED_FOR)
     }
 
     /// The file that remained in the directory of `path` could be removed.

@@ -122,7 +122,7 @@ impl PodHealth {
         let topics = self.missing_topics.lock().unwrap_or_else(PoisonError::into_inner);
         topics
             .iter()
-            .map(|topic| format!("topic {topic} is not there: `ftp-pooler topics` makes it"))
+            .map(|topic| format!("topic {topic} does not exist: `ftp-pooler topics` creates it"))
             .collect()
     }
 
@@ -145,9 +145,9 @@ impl PodHealth {
 
     /// This process cannot regain Kafka by itself: it must be restarted. Returns true if that is new.
     pub fn set_unrecoverable(&self, why: Option<String>) -> bool {
-        let mut beyond_help = self.beyond_help.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = why.is_some() && beyond_help.is_none();
-        *beyond_help = why;
+        let mut unrecoverable = self.unrecoverable.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = why.is_some() && unrecoverable.is_none();
+        *unrecoverable = why;
         is_new
     }
 }

@@ -1,6 +1,6 @@
-//! Calls into librdkafka that may outlast every timeout they are given: `rd_kafka_send_offsets_to_transaction` ignores
-//! its own where the group's coordinator dies (librdkafka issues 5456 and 5511), others have none. Each is made on a
-//! thread of its own, and waited for with a deadline of ours. A thread whose call is overdue is left behind.
+//! Calls into librdkafka that may exceed every timeout they are given: `rd_kafka_send_offsets_to_transaction` ignores
+//! its own if the group's coordinator dies (librdkafka issues 5456 and 5511), others have none. Each is made on a
+//! separate thread, and awaited with our own deadline. A thread whose call is overdue is abandoned.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -35,7 +35,7 @@ impl From<CallOverdue> for KafkaError {
     }
 }
 
-/// The thread on which a client's calls are made, one at a time. Of no more use once a call was overdue.
+/// The thread on which a client's calls are made, one at a time. Unusable once a call was overdue.
 #[derive(Debug)]
 pub(crate) struct CallThread {
     calls: SyncSender<Call>,
@@ -50,7 +50,7 @@ impl AbandonedCalls {
         self.0.load(Ordering::Relaxed) > MAX_ABANDONED
     }
 
-    /// Drops something that may hang doing so, on a thread of its own. What cannot be dropped so is left.
+    /// Drops a value whose drop may hang on a separate thread. If that is impossible, it is leaked.
     pub fn drop_elsewhere<T: Send + 'static>(&self, old: T) {
         let count = Arc::clone(&self.0);
         count.fetch_add(1, Ordering::Relaxed);
@@ -87,7 +87,7 @@ impl CallThread {
     ) -> Result<R, CallOverdue> {
         let (tell, told) = sync_channel(1);
         let call = Box::new(move || {
-            let _ = tell.send(call()); // nobody waits for it after the deadline
+            let _ = tell.send(call()); // no longer awaited after the deadline
         });
         self.calls.try_send(call).map_err(|_| CallOverdue)?;
         let begun = Instant::now();
@@ -104,7 +104,7 @@ impl CallThread {
     }
 }
 
-/// Calls from any thread, one at a time. Where one is overdue its thread is left behind, and another takes its place.
+/// Calls from any thread, one at a time. If one is overdue, its thread is abandoned, and replaced by another.
 #[derive(Debug, Default)]
 pub(crate) struct BoundedCalls {
     thread: Mutex<Option<CallThread>>,

@@ -1,7 +1,7 @@
-//! Which client takes which of librdkafka's properties: `kafka.properties` holds those of all clients, and each
-//! would complain about the others' (CONFWARN).
+//! Which client accepts which of librdkafka's properties: `kafka.properties` contains those of all clients, and each
+//! would warn about the others' (CONFWARN).
 
-/// Properties that only a consumer takes (`C` in librdkafka's CONFIGURATION.md), but for those that are refused.
+/// Properties that only a consumer accepts (`C` in librdkafka's CONFIGURATION.md), except those that are refused.
 const CONSUMERS: &[&str] = &[
     "auto.commit.interval.ms",
     "check.crcs",
@@ -25,7 +25,7 @@ const CONSUMERS: &[&str] = &[
     "session.timeout.ms",
 ];
 
-/// Properties that only a producer takes (`P` there).
+/// Properties that only a producer accepts (`P` there).
 const PRODUCERS: &[&str] = &[
     "batch.num.messages",
     "batch.size",
@@ -51,9 +51,9 @@ pub enum ClientKind {
 }
 
 impl ClientKind {
-    /// Whether this client takes the property, as far as is known: one that both take, or that nobody knows, it does.
+    /// Whether this client accepts the property, as far as is known: it does if both accept it, or it is unknown.
     pub fn takes(self, property: &str) -> bool {
-        // librdkafka takes a topic's properties with this prefix, too.
+        // librdkafka also accepts a topic's properties with this prefix.
         let name = property.strip_prefix("topic.").unwrap_or(property);
         let others = match self {
             ClientKind::Consumer => PRODUCERS,

@@ -1,8 +1,8 @@
-//! Which of the pod's clients are of no more use, as the watchdog has found: told to the threads that hold them.
+//! Which of the pod's clients are broken, as detected by the watchdog, and must be recreated by their threads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set by the watchdog; each thread takes its own, and makes its clients anew.
+/// Set by the watchdog; each thread takes its own request, and recreates its clients.
 #[derive(Debug, Default)]
 pub struct ClientRenewal {
     consumers: AtomicBool,
@@ -10,12 +10,12 @@ pub struct ClientRenewal {
 }
 
 impl ClientRenewal {
-    /// The consuming thread is to make its clients anew.
+    /// Requests that the consuming thread recreate its clients.
     pub fn want_consumers(&self) {
         self.consumers.store(true, Ordering::Relaxed);
     }
 
-    /// The publishing thread is to make its producer anew.
+    /// Requests that the publishing thread recreate its producer.
     pub fn want_producer(&self) {
         self.producer.store(true, Ordering::Relaxed);
     }
@@ -30,7 +30,7 @@ impl ClientRenewal {
         self.producer.swap(false, Ordering::Relaxed)
     }
 
-    /// Whoever waits with the producer need not wait for it any longer.
+    /// Whether a wait for the producer should be given up.
     pub fn wants_producer(&self) -> bool {
         self.producer.load(Ordering::Relaxed)
     }

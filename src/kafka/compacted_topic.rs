@@ -1,4 +1,4 @@
-//! Makes the compacted topics that hold state, and looks whether one that is there is compacted.
+//! Creates the compacted topics that hold state, and checks whether an existing one is compacted.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use super::retry_topic::{Admin, Unprepared, create_topic, options, partitions_of
 use super::{ClientKind, client_properties, without_value};
 use crate::config::KafkaConfig;
 
-/// What a compacted topic is made with. Its owner reads it whole when it takes over, so it is compacted soon: of a report
-/// every second only the last one is of any use.
+/// The settings of a new compacted topic. Its owner reads all of it when it takes over, so it is compacted soon: of a
+/// report every second only the last one is useful.
 #[must_use]
 pub fn compacted_topic_settings() -> [(&'static str, String); 5] {
     [
@@ -23,11 +23,11 @@ pub fn compacted_topic_settings() -> [(&'static str, String); 5] {
     .map(|(key, value)| (key, value.to_owned()))
 }
 
-/// Looks at the topic, and makes it with `partitions` if it is missing: unless the input topic is missing as well, since
-/// then the pod is at the wrong brokers, or too early.
+/// Checks the topic, and creates it with `partitions` if it is missing: unless the input topic is missing as well,
+/// since then the pod has the wrong brokers, or is too early.
 ///
 /// # Errors
-/// It cannot be used as it is, or nobody answers.
+/// If it cannot be used as it is, or no broker answers.
 pub async fn prepare_compacted_topic(
     kafka: &KafkaConfig,
     pod: &str,

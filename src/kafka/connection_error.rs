@@ -55,7 +55,7 @@ impl ClientContext for LastConnectionError {
 
 impl ConsumerContext for LastConnectionError {}
 
-/// Whether an error says that no broker has answered, as far as librdkafka tells.
+/// Whether an error means that no broker has answered, as far as librdkafka reports it.
 #[must_use]
 pub fn is_unanswered(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;

@@ -67,9 +67,9 @@ pub type KeyAndValue = (Vec<u8>, Option<Vec<u8>>);
 /// Where a follower begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FollowFrom {
-    /// All that is there; it is not in a hurry.
+    /// Everything that exists; without urgency.
     Beginning,
-    /// What is appended from now on, as soon as it is there.
+    /// What is appended from now on, as soon as it arrives.
     End,
 }
 
@@ -138,7 +138,7 @@ impl PartitionFollower {
     /// The next record's key and value; `None` if none comes within `wait`.
     ///
     /// # Errors
-    /// Records were missed: the partition is not the same any more. A broker that is away is no error here.
+    /// If records were missed: the partition is not the same any more. An unavailable broker is not an error here.
     pub fn next(&self, wait: Duration) -> KafkaResult<Option<KeyAndValue>> {
         self.producer.poll(Duration::ZERO);
         match self.consumer.poll(wait) {
@@ -156,7 +156,7 @@ impl PartitionFollower {
         }
     }
 
-    /// Adds a record; does not wait for the brokers. Where there are too many that wait for them, it is dropped.
+    /// Appends a record without waiting for the brokers. If too many are waiting for them, it is dropped.
     pub fn append(&self, key: &str, value: Option<&[u8]>) {
         let mut record: BaseRecord<'_, [u8], [u8], ()> =
             BaseRecord::to(&self.topic).partition(self.partition).key(key.as_bytes());

@@ -8,18 +8,18 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use super::properties::{reader_properties, without_value};
 use super::{LastConnectionError, is_unanswered};
 
-/// What is there for a client that was just made.
+/// What a new client reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reached {
     /// The group's members are being assigned their partitions: one that is none yet may only have to wait.
     pub is_rebalancing: bool,
 }
 
-/// Asks for the topic, and for the group's state, with a new client. Blocks, for `deadline` at most for each, and as
-/// long as the system's resolver takes.
+/// Asks for the topic, and for the group's state, with a new client. Blocks at most `deadline` for each, plus the time of
+/// the system's resolver.
 ///
 /// # Errors
-/// Says why a client would not have the cluster: nobody answers, or an answer names no broker, or no such topic.
+/// Why a new client would not have the cluster: no broker answers, or a response contains no broker, or no such topic.
 pub(crate) fn reach(members: &ClientConfig, topic: &str, deadline: Duration) -> Result<Reached, String> {
     let mut properties = reader_properties(members);
     let group = properties.get("group.id").unwrap_or_default().to_owned();
@@ -37,7 +37,7 @@ pub(crate) fn reach(members: &ClientConfig, topic: &str, deadline: Duration) -> 
     let is_there =
         |found: &&rdkafka::metadata::MetadataTopic| found.name() == topic && found.error().is_none();
     if metadata.topics().iter().find(is_there).is_none_or(|found| found.partitions().is_empty()) {
-        return Err(format!("topic {topic} is not there"));
+        return Err(format!("topic {topic} does not exist"));
     }
     // Not by the coordinator's request: one that is overdue would end the process (see `group_description`).
     let groups = client.client().fetch_group_list(Some(&group), deadline);

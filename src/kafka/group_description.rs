@@ -1,5 +1,5 @@
-//! Who is in a consumer group, and which partitions each member is assigned: `DescribeGroups`, or
-//! `ConsumerGroupDescribe` for a group of the new protocol (KIP-848).
+//! The members of a consumer group, and each one's assigned partitions: `DescribeGroups`, or `ConsumerGroupDescribe`
+//! for a group of the new protocol (KIP-848).
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char};
@@ -58,10 +58,10 @@ impl std::fmt::Debug for GroupQuery {
     }
 }
 
-/// librdkafka's longest. A request to a coordinator must not time out before it has been sent: librdkafka 2.12 frees it
-/// then, uses it once more when a coordinator is found, and ends the process (`Assertion eonce->refcnt > 0`:
-/// `rd_kafka_admin_coord_request` answers `__DESTROY`, upon which `rd_kafka_coord_req_fsm` calls it back again). While no
-/// coordinator is there, nothing is lost by one request that waits for it.
+/// librdkafka's maximum. A request to a coordinator must not time out before it has been sent: librdkafka 2.12 then
+/// frees it, uses it once more when a coordinator is found, and aborts the process (`Assertion eonce->refcnt > 0`:
+/// `rd_kafka_admin_coord_request` answers `__DESTROY`, upon which `rd_kafka_coord_req_fsm` calls it back again). While
+/// there is no coordinator, nothing is lost by one request that waits for it.
 const LONGEST_REQUEST: Duration = Duration::from_secs(3_600);
 
 #[allow(unsafe_code)]
@@ -105,7 +105,7 @@ impl GroupQuery {
 /// `event` is alive, and the answer to `DescribeConsumerGroups` about one group.
 #[allow(unsafe_code)]
 unsafe fn read(event: *mut rd::rd_kafka_event_t) -> KafkaResult<GroupDescription> {
-    // SAFETY: what the calls return lives as long as the event, and is copied; null is looked for.
+    // SAFETY: the results of the calls live as long as the event, and are copied; null is checked for.
     unsafe {
         check(rd::rd_kafka_event_error(event))?;
         let result = rd::rd_kafka_event_DescribeConsumerGroups_result(event);
@@ -141,7 +141,7 @@ unsafe fn read(event: *mut rd::rd_kafka_event_t) -> KafkaResult<GroupDescription
     }
 }
 
-/// Not `AdminOp`, of which rdkafka tells no code.
+/// Not by `AdminOp`, for which rdkafka returns no code.
 fn check(code: rd::rd_kafka_resp_err_t) -> KafkaResult<()> {
     match code {
         rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),

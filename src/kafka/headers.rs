@@ -13,7 +13,7 @@ pub(crate) fn headers_of(message: &BorrowedMessage<'_>) -> Vec<Header> {
     message.headers().map(|headers| headers.iter().map(own).collect()).unwrap_or_default()
 }
 
-/// In this order; `None` where there is none, since librdkafka would allocate a list for nothing.
+/// In this order; `None` if there is none, since librdkafka would allocate a list for nothing.
 pub(crate) fn to_headers<'a>(
     headers: impl ExactSizeIterator<Item = (&'a str, Option<&'a [u8]>)>,
 ) -> Option<OwnedHeaders> {

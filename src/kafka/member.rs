@@ -51,12 +51,12 @@ pub(crate) fn rebalance_while_closing<C: ConsumerContext>(
     }
 }
 
-/// Each element's metadata. `TopicPartitionListElem::metadata` panics where it is no UTF-8, and any client
-/// may have committed for this group before.
+/// Each element's metadata. `TopicPartitionListElem::metadata` panics if it is not UTF-8, and any client may have
+/// committed for this group before.
 #[allow(unsafe_code)]
 pub(crate) fn metadata_of(list: &TopicPartitionList) -> Vec<Vec<u8>> {
-    // SAFETY: the list is alive for the whole call; librdkafka keeps `cnt` initialised elements at `elems`,
-    // each with `metadata_size` bytes at `metadata`, which is null where there are none.
+    // SAFETY: the list is alive for the whole call; librdkafka keeps `cnt` initialised elements at `elems`, each with
+    // `metadata_size` bytes at `metadata`, which is null if there are none.
     unsafe {
         let raw = &*list.ptr();
         let count = usize::try_from(raw.cnt).unwrap_or(0);

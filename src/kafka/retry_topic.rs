@@ -1,4 +1,4 @@
-//! Makes the retry topic where it is missing, and looks whether it keeps its records for long enough.
+//! Creates the retry topic if it is missing, and checks whether it retains its records for long enough.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub enum Unprepared {
     /// Trying again may help.
     #[error("{0}")]
     NotNow(KafkaError),
-    /// Somebody must do something.
+    /// An operator must intervene.
     #[error("{0}")]
     Unusable(String),
 }
@@ -34,8 +34,8 @@ impl From<KafkaError> for Unprepared {
     }
 }
 
-/// Looks at the retry topic, and makes it if it is missing: with the input topic's partitions, and the
-/// brokers' default of replicas.
+/// Checks the retry topic, and creates it if it is missing: with the input topic's partitions, and the brokers' default
+/// of replicas.
 pub async fn prepare_retry_topic(
     kafka: &KafkaConfig,
     retry: &RetryConfig,
@@ -53,7 +53,7 @@ pub async fn prepare_retry_topic(
     create(&admin, &kafka.retry_topic, partitions, retry).await
 }
 
-/// How many partitions a topic has; `None` where it is not there.
+/// A topic's number of partitions; `None` if it does not exist.
 pub(super) async fn partitions_of(admin: &Arc<Admin>, topic: &str) -> Result<Option<i32>, Unprepared> {
     let (admin, name) = (Arc::clone(admin), topic.to_owned());
     let asked = tokio::task::spawn_blocking(move || partition_count(admin.inner(), &name, DEADLINE));
@@ -71,7 +71,7 @@ async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &RetryConfig
     create_topic(admin, topic, partitions, &retry_topic_settings(retry)).await
 }
 
-/// Creates a topic, unless somebody else was faster.
+/// Creates a topic, unless it was created concurrently.
 pub(super) async fn create_topic(
     admin: &Admin,
     topic: &str,
@@ -89,7 +89,7 @@ pub(super) async fn create_topic(
         // Another pod was faster.
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
         Some(Err((_, code))) if is_final(code) => {
-            Err(Unprepared::Unusable(format!("topic {topic} is not there, and cannot be made: {code}")))
+            Err(Unprepared::Unusable(format!("topic {topic} does not exist, and cannot be created: {code}")))
         }
         Some(Err((_, code))) => Err(Unprepared::NotNow(KafkaError::Global(code))),
         None => Err(Unprepared::NotNow(KafkaError::Global(RDKafkaErrorCode::Fail))),

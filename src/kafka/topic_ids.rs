@@ -1,8 +1,8 @@
-//! Asks the brokers for topics' ids, which tell a topic from another one of the same name.
+//! Asks the brokers for topics' ids, which distinguish a topic from another one of the same name.
 //!
-//! librdkafka goes on at its old offset in a topic that was deleted and created again with more records than that
-//! (a FIXME in its `rdkafka_topic.c` says so), without any error. It does offer `DescribeTopics`, which rdkafka
-//! does not: hence the calls by hand.
+//! librdkafka continues at its old offset in a topic that was deleted and recreated with more records than that (a
+//! FIXME in its `rdkafka_topic.c` says so), without any error. It does offer `DescribeTopics`, which rdkafka does not:
+//! hence these direct calls.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -56,7 +56,7 @@ impl TopicIdQuery {
 /// `event` is alive, and the answer to `DescribeTopics`.
 #[allow(unsafe_code)]
 unsafe fn read(event: *mut rd::rd_kafka_event_t) -> KafkaResult<TopicIds> {
-    // SAFETY: what the calls return lives as long as the event, and is copied; null is looked for.
+    // SAFETY: the results of the calls live as long as the event, and are copied; null is checked for.
     unsafe {
         match rd::rd_kafka_event_error(event) {
             rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {}

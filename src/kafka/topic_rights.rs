@@ -54,7 +54,7 @@ pub fn needed_rights(kafka: &KafkaConfig, retry: &RetryConfig) -> NeededRights {
     needed
 }
 
-/// What is allowed for each topic that the brokers said something of; `None` where there is no such topic.
+/// The permissions for each topic that the brokers reported; `None` if there is no such topic.
 pub type AllowedRights = HashMap<String, Option<Vec<TopicRight>>>;
 
 /// Those that are needed and not allowed: `Read on topic ftp-tasks`. Of a topic that nothing was said of nothing is missing.
@@ -111,7 +111,7 @@ impl TopicRightsQuery {
 #[allow(unsafe_code)]
 unsafe fn read(event: *mut rd::rd_kafka_event_t) -> KafkaResult<AllowedRights> {
     let mut allowed = AllowedRights::new();
-    // SAFETY: what the calls return lives as long as the event, and is copied; null is looked for.
+    // SAFETY: the results of the calls live as long as the event, and are copied; null is checked for.
     unsafe {
         match rd::rd_kafka_event_error(event) {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}

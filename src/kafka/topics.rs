@@ -5,11 +5,11 @@ use std::time::Duration;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-/// How many partitions a topic has; `None` where there is no such topic. Never creates one: see
-/// [`client_properties`](super::client_properties). Blocks for `deadline` at most.
+/// A topic's number of partitions; `None` if there is no such topic. Never creates one: see
+/// [`client_properties`](super::client_properties). Blocks for at most `deadline`.
 ///
 /// # Errors
-/// No broker answers, or one says of this topic that it may not be seen, or has no leader yet.
+/// If no broker answers, or one reports that this topic may not be seen, or has no leader yet.
 pub fn partition_count<C: ClientContext>(
     client: &Client<C>,
     topic: &str,

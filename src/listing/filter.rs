@@ -19,7 +19,7 @@ pub struct ListedSource {
 
 /// Whether a file becomes a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum FilterDecision {
     Take,
     Leave,
     /// It depends on its time, which is not known well enough.
@@ -73,16 +73,16 @@ impl FileFilter {
 
     /// Whether a file becomes a task. Nothing is guessed: if a needed value is not known, that is the result.
     #[must_use]
-    pub fn decide(&self, file: &ListedSource) -> Decision {
+    pub fn decide(&self, file: &ListedSource) -> FilterDecision {
         let matches = self.include.as_ref().is_none_or(|include| include.match_path(&file.path))
             && !self.exclude.match_path(&file.path);
         let size = self.has_size(file.size);
         let time = self.has_time(file.modified.as_ref());
         match (matches, size, time) {
-            (false, ..) | (_, Some(false), _) | (_, _, Some(false)) => Decision::Leave,
-            (true, None, _) => Decision::SizeNotKnown,
-            (true, _, None) => Decision::TimeNotKnown,
-            (true, Some(true), Some(true)) => Decision::Take,
+            (false, ..) | (_, Some(false), _) | (_, _, Some(false)) => FilterDecision::Leave,
+            (true, None, _) => FilterDecision::SizeNotKnown,
+            (true, _, None) => FilterDecision::TimeNotKnown,
+            (true, Some(true), Some(true)) => FilterDecision::Take,
         }
     }
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn takes(filter: &FileFilter, file: &ListedSource) -> bool {
-        filter.decide(file) == Decision::Take
+        filter.decide(file) == FilterDecision::Take
     }
 
     #[test]
@@ -193,19 +193,19 @@ mod tests {
         let (before, after) = (at("2025-01-14T00:00:00Z"), at("2025-01-15T00:00:00Z"));
         let around = between("2025-01-14T00:00:00Z", "2025-01-15T00:00:00Z");
         let newer = filter(&FileCriteria { newer_than: Some(day), ..choice() });
-        assert_eq!(newer.decide(&after), Decision::Take);
-        assert_eq!(newer.decide(&before), Decision::Leave);
-        assert_eq!(newer.decide(&around), Decision::TimeNotKnown);
-        assert_eq!(newer.decide(&found("a")), Decision::TimeNotKnown);
+        assert_eq!(newer.decide(&after), FilterDecision::Take);
+        assert_eq!(newer.decide(&before), FilterDecision::Leave);
+        assert_eq!(newer.decide(&around), FilterDecision::TimeNotKnown);
+        assert_eq!(newer.decide(&found("a")), FilterDecision::TimeNotKnown);
         let older = filter(&FileCriteria { older_than: Some(day), ..choice() });
-        assert_eq!(older.decide(&after), Decision::Leave);
-        assert_eq!(older.decide(&before), Decision::Take);
-        assert_eq!(older.decide(&around), Decision::TimeNotKnown);
+        assert_eq!(older.decide(&after), FilterDecision::Leave);
+        assert_eq!(older.decide(&before), FilterDecision::Take);
+        assert_eq!(older.decide(&around), FilterDecision::TimeNotKnown);
         let large = filter(&FileCriteria { min_size: Some(11), ..choice() });
-        assert_eq!(large.decide(&found("a")), Decision::Leave);
-        assert_eq!(large.decide(&ListedSource { size: None, ..found("a") }), Decision::SizeNotKnown);
+        assert_eq!(large.decide(&found("a")), FilterDecision::Leave);
+        assert_eq!(large.decide(&ListedSource { size: None, ..found("a") }), FilterDecision::SizeNotKnown);
         let other = filter(&FileCriteria { newer_than: Some(day), include: vec!["b".into()], ..choice() });
-        assert_eq!(other.decide(&found("a")), Decision::Leave, "by its name, whatever its time");
+        assert_eq!(other.decide(&found("a")), FilterDecision::Leave, "by its name, whatever its time");
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod task_builder;
 mod task_ids;
 mod walk;
 
-pub use filter::{BadCriterion, Decision, FileFilter, ListedSource};
+pub use filter::{BadCriterion, FileFilter, FilterDecision, ListedSource};
 pub use location::{Location, LocationConnection};
 pub use passed_over::PassedOver;
 pub use task_builder::TaskBuilder;

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use ftp_listing::TimeRange;
 use jiff::Timestamp;
 
-use super::filter::{Decision, ListedSource};
+use super::filter::{FilterDecision, ListedSource};
 use super::location::{Location, LocationConnection, beneath};
 use super::passed_over::{PassReason, PassedOver};
 use crate::config::{FileCriteria, LocalConnection};
@@ -40,7 +40,7 @@ pub enum WalkError {
 impl WalkError {
     /// There is no such directory or file.
     #[must_use]
-    pub fn is_not_there(&self) -> bool {
+    pub fn is_missing(&self) -> bool {
         match self {
             WalkError::Ftp { error, .. } => error.failure.code == Code::SourceNotFound,
             WalkError::Local { error, .. } => matches!(error, StorageError::SourceNotFound(_)),
@@ -51,7 +51,7 @@ impl WalkError {
     /// Whether the source does not exist or is not accessible: no task can be created for it as given. (Otherwise it
     /// could not be determined.)
     #[must_use]
-    pub fn is_given_wrongly(&self) -> bool {
+    pub fn is_input_error(&self) -> bool {
         match self {
             WalkError::Ftp { error, .. } => matches!(
                 error.failure.code,
@@ -84,7 +84,7 @@ pub struct WalkSummary {
 
 /// Selects listed files, and receives them.
 pub trait WalkVisitor {
-    fn decide(&self, file: &ListedSource) -> Decision;
+    fn decide(&self, file: &ListedSource) -> FilterDecision;
 
     /// Whether a directory is listed at all.
     fn enters(&self, directory: &str) -> bool;
@@ -154,7 +154,8 @@ struct DirectoryWalk<'a, V> {
 impl<V: WalkVisitor> DirectoryWalk<'_, V> {
     fn file(&mut self, found: &ListedSource, is_single: bool) -> io::Result<()> {
         self.seen.files += 1;
-        let is_taken = || matches!(self.visitor.decide(found), Decision::Take | Decision::TakeWithTime);
+        let is_taken =
+            || matches!(self.visitor.decide(found), FilterDecision::Take | FilterDecision::TakeWithTime);
         if is_single || is_taken() { self.visitor.take(found, is_single) } else { Ok(()) }
     }
 
@@ -189,7 +190,9 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
         let storage = LocalStorage::open(connection).map_err(failed)?;
         if !source.is_directory() {
             let target = storage.resolve(&source.path).map_err(failed)?;
-            if let Some(LocalEntry::File { bytes, modified }) = storage.look(&target).await.map_err(failed)? {
+            if let Some(LocalEntry::File { bytes, modified }) =
+                storage.entry(&target).await.map_err(failed)?
+            {
                 self.seen.is_single = true;
                 self.file(&found(name_of(&source.path), bytes, modified), true)?;
                 return Ok(());
@@ -260,8 +263,8 @@ mod tests {
     struct Paths(Vec<String>);
 
     impl WalkVisitor for Paths {
-        fn decide(&self, _: &ListedSource) -> Decision {
-            Decision::Take
+        fn decide(&self, _: &ListedSource) -> FilterDecision {
+            FilterDecision::Take
         }
 
         fn enters(&self, directory: &str) -> bool {

@@ -113,8 +113,8 @@ impl Ledger {
         let (Some(low), Some(next)) = (self.low_water(), self.next) else {
             return CompletedBitmap::default();
         };
-        let taken_in = (low + 1..next).filter(|offset| !self.in_flight.contains(offset));
-        CompletedBitmap::new(low, taken_in.chain(self.completed_by_predecessor.iter().copied()))
+        let consumed_at = (low + 1..next).filter(|offset| !self.in_flight.contains(offset));
+        CompletedBitmap::new(low, consumed_at.chain(self.completed_by_predecessor.iter().copied()))
     }
 
     /// Whether the bitmap must not grow: intake pauses until the low-water mark has moved.

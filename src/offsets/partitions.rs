@@ -70,7 +70,7 @@ struct Owned {
     /// Consumed and dropped without an answer: only while revoking.
     abandoned: usize,
     /// When each offset was consumed, in order; completed ones are removed from the front.
-    taken_in: VecDeque<(i64, Instant)>,
+    consumed_at: VecDeque<(i64, Instant)>,
 }
 
 impl Owned {
@@ -78,15 +78,15 @@ impl Owned {
         if self.ledger.begin(offset) == OffsetDecision::Known {
             return None;
         }
-        self.taken_in.push_back((offset, Instant::now()));
+        self.consumed_at.push_back((offset, Instant::now()));
         Some(self.lease.clone())
     }
 
     fn finish(&mut self, offset: i64) {
         self.unsaved |= self.ledger.finish(offset);
         let low = self.ledger.low_water();
-        while self.taken_in.front().is_some_and(|(first, _)| low.is_some_and(|low| *first < low)) {
-            self.taken_in.pop_front();
+        while self.consumed_at.front().is_some_and(|(first, _)| low.is_some_and(|low| *first < low)) {
+            self.consumed_at.pop_front();
         }
     }
 
@@ -209,7 +209,7 @@ impl Offsets {
             unsaved: false,
             end: None,
             abandoned: 0,
-            taken_in: VecDeque::new(),
+            consumed_at: VecDeque::new(),
         };
         if let Some(old) = state.owned.insert(at, owned) {
             old.lease.end();
@@ -386,7 +386,7 @@ impl Offsets {
             end: owned.end,
             committed: owned.committed.as_ref().map(|(low, _)| *low),
             unanswered: owned.ledger.in_flight(),
-            oldest: owned.taken_in.front().copied(),
+            oldest: owned.consumed_at.front().copied(),
             topic_id: owned.topic_id,
             ownership: owned.ownership,
             is_halted: owned.halted,

@@ -39,18 +39,18 @@ pub struct PoolBoard {
 
 #[derive(Debug, Default)]
 struct BoardPods {
-    pods: BTreeMap<String, KnownPod>,
+    pods: BTreeMap<String, BoardEntry>,
     unavailable: Option<String>,
 }
 
 #[derive(Debug)]
-struct KnownPod {
+struct BoardEntry {
     said: PodAnnouncement,
     read_at: Instant,
     age_when_read: Duration,
 }
 
-impl KnownPod {
+impl BoardEntry {
     fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.read_at) + self.age_when_read
     }
@@ -106,7 +106,7 @@ impl PoolBoard {
                 Duration::from_millis(u64::try_from(now_ms.saturating_sub(said.at_ms)).unwrap_or(0))
             }
         };
-        board.pods.insert(said.pod.clone(), KnownPod { said, read_at: now, age_when_read });
+        board.pods.insert(said.pod.clone(), BoardEntry { said, read_at: now, age_when_read });
     }
 
     /// Why the other pods cannot be known; `None` once they can.
@@ -120,7 +120,7 @@ impl PoolBoard {
         let board = self.board();
         let is_reading = self.me.is_empty()
             || board.pods.get(&*self.me).is_some_and(|known| !known.said.leaves && !known.is_silent(now));
-        let summary = |known: &KnownPod| {
+        let summary = |known: &BoardEntry| {
             let is_this_pod = *known.said.pod == *self.me;
             PodSummary::new(&known.said, known.presence(is_reading, now), known.age(now), is_this_pod)
         };
@@ -131,7 +131,7 @@ impl PoolBoard {
             .filter(|known| known.presence(is_reading, now).is_counted())
             .map(|known| &known.said)
             .collect();
-        let own = own.map(|said| KnownPod { said, read_at: now, age_when_read: Duration::ZERO });
+        let own = own.map(|said| BoardEntry { said, read_at: now, age_when_read: Duration::ZERO });
         pods.extend(own.as_ref().map(summary));
         counted.extend(own.as_ref().map(|known| &known.said));
         pods.sort_by_cached_key(|pod| (pod.state.rank(), natural(&pod.pod)));
@@ -155,7 +155,7 @@ impl PoolBoard {
     pub fn batch_answers(&self) -> (BTreeMap<String, BatchAnswers>, i64) {
         let board = self.board();
         let (mut answers, mut exact_since) = (BTreeMap::<String, BatchAnswers>::new(), i64::MIN);
-        for KnownPod { said, .. } in board.pods.values().filter(|known| *known.said.pod != *self.me) {
+        for BoardEntry { said, .. } in board.pods.values().filter(|known| *known.said.pod != *self.me) {
             exact_since = exact_since.max(said.batches_exact_since());
             for (id, of) in &said.batches {
                 *answers.entry(id.clone()).or_default() += *of;
@@ -175,7 +175,7 @@ impl PoolBoard {
     #[must_use]
     pub fn to_delete(&self, now: Instant) -> Vec<String> {
         let board = self.board();
-        let is_live = |known: &&KnownPod| !known.said.leaves && !known.is_silent(now);
+        let is_live = |known: &&BoardEntry| !known.said.leaves && !known.is_silent(now);
         if board.pods.values().find(is_live).is_none_or(|first| *first.said.pod != *self.me) {
             return Vec::new();
         }

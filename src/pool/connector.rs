@@ -52,7 +52,7 @@ pub struct FtpConnector {
 
 impl FtpConnector {
     /// The tunnels, and the name of the one that leads to the server.
-    fn way<'a>(&'a self, connection: &'a FtpConnection) -> Option<(&'a dyn Tunnels, &'a str)> {
+    fn route<'a>(&'a self, connection: &'a FtpConnection) -> Option<(&'a dyn Tunnels, &'a str)> {
         Some((&**self.tunnels.as_ref()?, connection.network.via.as_deref()?))
     }
 }
@@ -66,7 +66,7 @@ impl SessionConnector for FtpConnector {
         connection: &FtpConnection,
         server_profile: &Arc<ftp::ServerProfile>,
     ) -> Result<ftp::Session, TryError> {
-        let Some((tunnels, tunnel)) = self.way(connection) else {
+        let Some((tunnels, tunnel)) = self.route(connection) else {
             return ftp::Session::open_with(connection, server_profile).await;
         };
         let entrance = tunnels.entrance(tunnel);
@@ -75,7 +75,7 @@ impl SessionConnector for FtpConnector {
     }
 
     async fn route_lost(&self, connection: &FtpConnection) -> Option<Failure> {
-        let (tunnels, tunnel) = self.way(connection)?;
+        let (tunnels, tunnel) = self.route(connection)?;
         tunnels.verdict(tunnel).await
     }
 

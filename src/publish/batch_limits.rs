@@ -1,10 +1,10 @@
 //! How much shares a batch. Pure.
 //!
-//! A topic's `max.message.bytes` holds for what the producer sends as one record batch: a topic that takes only
-//! small ones refuses many small answers for their sum, and with them whatever went along with one that is too
-//! large. Batches of that kind of answer become smaller then, until an answer that is refused is alone: it is
-//! the one to be cut. The next ones are cut to that size at once, for a while: a flood of them must not be tried
-//! from the largest size down one by one.
+//! A topic's `max.message.bytes` applies to what the producer sends as one record batch: a topic that accepts only
+//! small ones rejects many small answers for their sum, and with them everything batched with one that is too large.
+//! Batches of that kind of answer are then made smaller, until a rejected answer is alone: it is the one to be
+//! truncated. The next ones are truncated to that size at once, for a while: with many of them, not each must be tried
+//! from the largest size down.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::outcome::{Answer, AnswerKind, MIN_MESSAGE_BYTES};
 /// Encoded answers in one batch, so that a batch of the largest records stays small.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
-/// What a topic was found to refuse holds for so long; its settings may be others then.
+/// How long it is remembered what a topic rejected; its settings may change.
 const LEARNED: Duration = Duration::from_secs(600);
 
 /// The bytes that one batch, and one answer, may have of each kind, as far as their topics have let it be known.
@@ -77,8 +77,8 @@ impl BatchLimits {
         encoded
     }
 
-    /// Answers of this kind and size were refused together. The limit comes to stand between a half and the
-    /// whole of what the topic takes.
+    /// Answers of this kind and size were rejected together. The limit converges to between a half and the whole of
+    /// what the topic accepts.
     pub fn refused_together(&mut self, kind: AnswerKind, bytes: usize, now: Instant) {
         let limit = self.batch.of(kind);
         *limit = (*limit).min(bytes / 2);

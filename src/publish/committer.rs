@@ -13,7 +13,7 @@ use crate::offsets::PartitionCommit;
 pub enum CommitFailure {
     /// It has not taken place.
     No(CommitError),
-    /// It may have taken place: [`Committer::has_committed`] tells, once the transaction is over.
+    /// It may have succeeded: [`Committer::has_committed`] shows, once the transaction is over.
     Uncertain(CommitError),
 }
 
@@ -51,7 +51,7 @@ pub trait Committer: Send {
     fn abort(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError>;
     /// Whether a commit that was in doubt has taken place; asked after `abort`, or with a new producer after `start`.
     fn has_committed(&self, commits: &[PartitionCommit]) -> Result<bool, CommitError>;
-    /// True if an acknowledged answer stands even where its commit fails: it must not be sent again.
+    /// True if an acknowledged answer is final even if its commit fails: it must not be sent again.
     fn keeps_answers_without_commit(&self) -> bool;
 }
 
@@ -77,8 +77,8 @@ impl Committer for AtLeastOnce {
         Ok(self.group.generation())
     }
 
-    /// An idempotent producer that lost its sequence takes nothing more. What was not acknowledged is sent again by
-    /// the next one, which at least once allows.
+    /// An idempotent producer that lost its sequence accepts nothing more. What was not acknowledged is sent again by
+    /// the next one, which at-least-once permits.
     fn begin(&mut self, producer: &Producer, _deadline: &ShutdownDeadline) -> Result<(), CommitError> {
         let broken =
             |code| CommitError::Broken { why: "as its client library says", error: KafkaError::Global(code) };

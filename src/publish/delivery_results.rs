@@ -1,4 +1,4 @@
-//! What becomes of a batch's answers once Kafka has reported on each. Pure; the time is an argument.
+//! Sorts a batch's answers once Kafka has reported on each. Pure; time is an argument.
 
 use std::time::Instant;
 
@@ -109,7 +109,7 @@ mod tests {
         pending(offset, Err(Failure::new(Code::InvalidTask, "no")), payload)
     }
 
-    /// A topic that takes `limit` bytes in one batch; returns the answers in the order in which it took them.
+    /// A topic that accepts `limit` bytes in one batch; returns the answers in the order in which it accepted them.
     fn publish(
         mut waiting: Vec<PendingAnswer>,
         results_limit: usize,

@@ -1,28 +1,27 @@
-//! Sends answers and commits their tasks' offsets, on a thread of its own.
+//! Sends answers and commits their tasks' offsets, on a separate thread.
 //!
 //! ```text
-//! publish_loop        the publishing thread: gathers answers into batches
-//! publish_cycle       one batch: chosen, sent, and committed or taken back
+//! publish_loop        the publishing thread: collects answers into batches
+//! publish_cycle       one batch: selected, sent, and committed or aborted
 //! pending_answers     answers that are not committed yet, and which of them make the next batch
-//! batch_limits        how many bytes share a batch; learned from what a topic refuses: pure
+//! batch_limits        how many bytes share a batch; learned from what a topic rejects: pure
 //! delivery_results    a batch, sorted by its delivery reports: pure
-//! reply_topics        answers that go to a topic of their producer's as well: pure
+//! reply_topics        answers that are also sent to a topic of their producer: pure
 //! topic_pattern       patterns of topics' names: pure
-//! refusing_topics     topics that refuse answers, and when they are tried again: pure
+//! refusing_topics     topics that reject answers, and when they are tried again: pure
 //!
-//! committer           ties answers and offsets together; at least once
+//! committer           links answers and offsets; at least once
 //! exactly_once        the same in one Kafka transaction
 //! producer            the idempotent producer, and its delivery reports
 //! producer_state      starting, failed, or with a commit whose outcome is unknown
 //! producer_restarts   how often a failed producer is replaced: pure
-//! transaction_bound   how long a transaction may take where Kafka is far away: pure
+//! transaction_bound   how long a transaction may take if Kafka is distant: pure
 //! shutdown_deadline   how long the thread waits for Kafka
 //! ```
 //!
-//! A batch begins [`LINGER`] after the previous one at the earliest, and [`LONGEST_LINGER`] while more answers may join it:
-//! choose the outcomes whose partitions are ours now, begin, send, await delivery, commit. What ties answers and offsets
-//! together is the [`Committer`]; nothing else knows the delivery mode.
-//! The thread waits for Kafka as long as the pod runs, and for [`FINAL_PUBLISH_TIMEOUT`] at its end.
+//! A batch starts [`LINGER`] after the previous one at the earliest, and [`LONGEST_LINGER`] while more answers may join
+//! it: select the outcomes whose partitions belong to this pod, begin, send, await delivery, commit. The [`Committer`]
+//! links answers and offsets; nothing else knows the delivery mode.
 
 mod batch_limits;
 mod committer;
@@ -51,8 +50,8 @@ use std::time::Duration;
 
 /// From the begin of one batch to that of the next at least.
 pub const LINGER: Duration = Duration::from_millis(50);
-/// The same while the pod holds tasks that are not answered yet: so long an answer waits at most for others to share
-/// its batch, on top of a batch that is under way. A transaction costs as much for one answer as for many.
+/// The same while the pod holds tasks that are not answered yet: the maximum time that an answer waits for others to
+/// share its batch, in addition to a batch in progress. A transaction costs as much for one answer as for many.
 pub const LONGEST_LINGER: Duration = Duration::from_millis(100);
 /// Answers in one batch.
 pub const MAX_BATCH: usize = 1_000;

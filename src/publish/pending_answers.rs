@@ -14,7 +14,7 @@ use crate::record::{Header, Origin};
 
 /// librdkafka's and Kafka's default limit of a message, less room for the record's framing.
 pub(super) const MAX_ANSWER_BYTES: usize = 1_000_000 - 1_024;
-/// An answer that Kafka refuses even so is tried again after this, in a batch of its own; the others go on.
+/// An answer that Kafka rejects even so is retried after this, in a separate batch; the others continue.
 pub(super) const ASIDE: Duration = Duration::from_secs(60);
 
 /// Where an answer goes besides its own topic.
@@ -84,7 +84,7 @@ impl PendingAnswer {
         self.answered.outcome.kind()
     }
 
-    /// The message, cut where it must be to keep within `max_bytes`, and within what was refused before.
+    /// The message, truncated if necessary to keep within `max_bytes`, and below what was rejected before.
     pub fn encode(&self, max_bytes: usize) -> Answer<'_> {
         self.answered.outcome.encode(self.max_bytes.min(max_bytes))
     }
@@ -127,15 +127,15 @@ impl PendingAnswer {
     }
 }
 
-/// Chooses batches. Answers that were set aside are refused again, most likely, and with them whatever shares their
-/// transaction: each has a batch of its own, every second one while there are others.
+/// Selects batches. Held answers will probably be rejected again, and with them everything in the same transaction:
+/// each gets a separate batch, alternating with batches of the others.
 #[derive(Debug, Default)]
 pub(super) struct BatchSelector {
     was_aside: bool,
 }
 
 impl BatchSelector {
-    /// Takes as many answers as make a batch out of `pending`, in their order, skipping those that are blocked.
+    /// Takes as many answers out of `pending` as fit into a batch, in order, skipping those that are blocked.
     pub fn select(
         &mut self,
         pending: &mut Vec<PendingAnswer>,

@@ -16,7 +16,7 @@ use super::reply_topics::TopicLookup;
 use crate::kafka::CommitError;
 use crate::outcome::Answer;
 
-/// What became of one message.
+/// The delivery result of one message.
 type Report = Result<(), RDKafkaErrorCode>;
 
 impl PublishLoop {
@@ -102,7 +102,7 @@ impl PublishLoop {
         })
     }
 
-    /// Looks for the topics of replies before a transaction begins; what that takes too long for waits for the next batch.
+    /// Looks up the topics of replies before a transaction begins; those that take too long wait for the next batch.
     fn decide_replies(&mut self, batch: &mut Vec<PendingAnswer>) {
         let (producer, deadline) = (&self.parts.producer, &self.deadline);
         let later = self.reply_topics.decide(batch, Instant::now(), |topic| {
@@ -111,7 +111,7 @@ impl PublishLoop {
         self.pending.splice(0..0, later);
     }
 
-    /// Sends answers, each with its reply, and returns what became of them.
+    /// Sends answers, each with its reply, and returns their delivery results.
     fn send(
         &mut self,
         batch: &[PendingAnswer],
@@ -153,7 +153,7 @@ impl PublishLoop {
         }
     }
 
-    /// Acknowledged answers stand, whatever becomes of their commit: the next one holds them too.
+    /// Acknowledged answers are final, whatever happens to their commit: the next one includes them.
     fn settle_then_commit(
         &mut self,
         delivered: &[PendingAnswer],
@@ -173,7 +173,7 @@ impl PublishLoop {
         Ok(CycleStep::Done)
     }
 
-    /// Answers and offsets stand or fall together.
+    /// Answers and offsets succeed or fail together.
     fn commit_then_settle(
         &mut self,
         delivered: Vec<PendingAnswer>,

@@ -39,7 +39,7 @@ pub struct AnswerTopics {
     pub retry: String,
     /// Patterns of topics that get an answer as well where its record asks for it.
     pub replies: Vec<String>,
-    /// The pool's other topics, which are no reply's.
+    /// The pool's other topics, which cannot be reply topics.
     pub others: Vec<String>,
 }
 
@@ -61,16 +61,16 @@ impl AnswerTopics {
 /// What the thread needs.
 pub struct Publish {
     pub answers: mpsc::Receiver<AdmittedOutcome>,
-    /// Cancelled when no more answers will come: what is queued is still published, then the thread ends.
+    /// Cancelled when no more answers will arrive: what is queued is still published, then the thread ends.
     pub finish: CancellationToken,
     pub topics: AnswerTopics,
     pub producer: Producer,
     pub committer: Box<dyn Committer>,
     pub offsets: Arc<Offsets>,
-    /// Tells whether there are tasks whose answers may still come.
+    /// Shows whether there are tasks whose answers may still arrive.
     pub budget: TaskBudget,
     pub health: Arc<PodHealth>,
-    /// Says when the producer is to be made anew.
+    /// Requests a new producer.
     pub renewal: Arc<ClientRenewal>,
     pub metrics: Metrics,
 }
@@ -96,7 +96,7 @@ impl Publish {
             let health = self.health.clone();
             let result = PublishLoop::new(self, runtime).run();
             health.publish.finish();
-            let _ = end.send(result); // nobody listens after a second signal
+            let _ = end.send(result); // there is no receiver after a second signal
         })?;
         Ok(PublishHandle { ended })
     }
@@ -155,7 +155,7 @@ impl PublishLoop {
             self.last_batch = Some(Instant::now());
             let step = self.publish_batch()?;
             if step == CycleStep::Done {
-                self.parts.health.answers_are_taken();
+                self.parts.health.report_answers_accepted();
             }
             let left = self.pending.len() + self.producer_state.uncertain_answers();
             let is_done = left == 0 && (step == CycleStep::Done || !self.producer_state.has_started());
@@ -168,8 +168,8 @@ impl PublishLoop {
         }
     }
 
-    /// Fills `pending`; false once no more answers will come. The thread is woken by the first answer alone, and
-    /// sleeps while others gather, so an answer that comes alone does not wait, and many share a batch.
+    /// Fills `pending`; false once no more answers will arrive. The thread is woken only by the first answer, and
+    /// sleeps while others accumulate, so a single answer does not wait, and many share a batch.
     fn gather(&mut self) -> bool {
         let Publish { answers, finish, .. } = &mut self.parts;
         if finish.is_cancelled() {

@@ -1,4 +1,4 @@
-//! Topics that refuse answers: theirs are kept, the others' go on. Pure; the time is an argument.
+//! Topics that reject answers: their answers are held, the others' continue. Pure; time is an argument.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ impl Refusal {
     }
 }
 
-/// The topics on hold, each with the time of the next look at it.
+/// The topics on hold, each with the time of its next probe.
 #[derive(Debug, Default)]
 pub(super) struct RefusingTopics {
     topics: HashMap<String, Instant>,
@@ -55,7 +55,7 @@ impl RefusingTopics {
         self.topics.contains_key(topic)
     }
 
-    /// Looks at the topics whose time has come; those that are well are held no more, and returned.
+    /// Probes the topics whose time has come; those that accept again are no longer held, and returned.
     pub fn probe(&mut self, now: Instant, is_accepting: impl Fn(&str) -> bool) -> Vec<String> {
         let (mut well, mut due) = (Vec::new(), self.topics.iter_mut().filter(|(_, next)| now >= **next));
         for (topic, next) in &mut due {

@@ -18,13 +18,13 @@ use crate::record::Header;
 
 /// Names the topic.
 pub const REPLY_HEADER: &str = "reply_to";
-/// So long a topic that did not take a reply gets none.
+/// How long a topic that rejected a reply gets none.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
-/// So long a topic is known to be there without being looked for.
+/// How long a topic is known to exist without another look-up.
 const SEEN_FOR: Duration = Duration::from_secs(300);
-/// Topics that are remembered; then all are looked for anew.
+/// How many topics are remembered; beyond that all are looked up again.
 const MAX_REMEMBERED: usize = 1_000;
-/// Topics that are looked for before one batch: each may cost a round trip.
+/// How many topics are looked up before one batch: each may cost a round trip.
 pub(super) const LOOKUPS_PER_BATCH: usize = 16;
 /// Batches that a reply may spoil by the way to its topic, while the answers' own topics take theirs.
 const MAX_TRIES: u8 = 2;
@@ -43,20 +43,20 @@ pub(super) struct ReplyTopics {
 
 #[derive(Debug)]
 struct KnownTopic {
-    /// Why it takes no reply.
+    /// Why it accepts no reply.
     refused: Option<String>,
     until: Instant,
     /// Bytes of replies in one batch at most.
     batch_bytes: usize,
 }
 
-/// What looking for a topic has come to.
+/// The result of looking up a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TopicLookup {
     There,
     Missing,
     Forbidden,
-    /// Nobody has said: sending will tell.
+    /// Unknown: sending will show.
     Unknown,
 }
 
@@ -111,7 +111,7 @@ impl ReplyTopics {
         Vec::new()
     }
 
-    /// Where this answer's reply is to go, or why nowhere; `None` where that is decided, or nobody has asked for one.
+    /// The topic for this answer's reply, or why there is none; `None` if that is decided, or no reply was requested.
     fn wanted(&self, pending: &PendingAnswer) -> Option<Result<String, String>> {
         if pending.kind() == AnswerKind::Deferral {
             return None;
@@ -161,8 +161,8 @@ impl ReplyTopics {
         encoded.len()
     }
 
-    /// Joins what became of answers with what became of their replies: an answer whose reply was not taken is to be sent
-    /// again, with it or without.
+    /// Joins the delivery results of answers with those of their replies: an answer whose reply was rejected must be
+    /// sent again, with it or without.
     pub fn join(
         &mut self,
         batch: &mut [PendingAnswer],
@@ -237,7 +237,7 @@ impl ReplyTopics {
 fn refusal(lookup: TopicLookup) -> Option<String> {
     match lookup {
         TopicLookup::There | TopicLookup::Unknown => None,
-        TopicLookup::Missing => Some("is not there".to_owned()),
+        TopicLookup::Missing => Some("does not exist".to_owned()),
         TopicLookup::Forbidden => Some("may not be written by this pod".to_owned()),
     }
 }
@@ -331,7 +331,7 @@ mod tests {
         let mut batch = vec![result("orders"), pending(Some("orders"), failure)];
         topics.decide(&mut batch, now, |_| TopicLookup::Missing);
         for pending in &batch {
-            assert!(pending.reply_topic().is_none() && text(pending).contains("`orders` is not there"));
+            assert!(pending.reply_topic().is_none() && text(pending).contains("`orders` does not exist"));
         }
         let mut batch = vec![result("orders")];
         topics.decide(&mut batch, now, |_| panic!("it is remembered"));

@@ -28,7 +28,7 @@ impl ShutdownDeadline {
         ShutdownDeadline { health, renewal, finish, ending: Cell::new(None) }
     }
 
-    /// Says that the thread is alive; false where there is nothing left to wait for, or nothing with this producer.
+    /// Sends a heartbeat; false if there is nothing left to wait for, or nothing with this producer.
     pub fn keep_waiting(&self) -> bool {
         self.health.publish.beat();
         !self.has_passed() && !self.renewal.wants_producer()

@@ -1,6 +1,6 @@
 //! Patterns of topics' names. Pure.
 
-/// Whether a name fits a pattern, in which each `*` stands for any characters, or none.
+/// Whether a name matches a pattern, in which each `*` stands for any number of characters.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };

@@ -1,4 +1,4 @@
-//! How long a transaction may be open: as long as is configured, or as the way to Kafka takes. Pure.
+//! How long a transaction may be open: the configured time, or longer if Kafka is distant. Pure.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// In steps of this, so that it does not change with each measurement.
 const STEP: Duration = Duration::from_secs(10);
 
-/// A longer bound than the present one, where a request takes so long that it would not do.
+/// A longer timeout than the present one, if round trips are so long that it would not be sufficient.
 pub(super) fn longer(present: Duration, round_trip: Duration) -> Option<Duration> {
     let needed = round_trip.saturating_mul(ROUND_TRIPS).min(LONGEST);
     if needed <= present {

@@ -36,7 +36,7 @@ impl StorageCheck {
 /// What prevents files from being written, as far as can be determined without writing one.
 pub(super) fn condition(confined_dir: &ConfinedDir, base_path: &Path) -> Result<(), StorageError> {
     let path = base_path.to_string_lossy();
-    let doing = OperationContext { what: "look at", path: &path, side: PathRole::Base };
+    let doing = OperationContext { what: "check", path: &path, side: PathRole::Base };
     let failed = |errno| doing.failed(errno);
     let room = rustix::fs::fstatvfs(confined_dir.base().map_err(failed)?).map_err(failed)?;
     if room.f_flag.contains(StatVfsMountFlags::RDONLY) {

@@ -101,7 +101,7 @@ impl OperationContext<'_> {
             Errno::ROFS => StorageError::Unavailable(self.says(errno)),
             Errno::ACCESS | Errno::PERM => StorageError::PermissionDenied(self.says(errno)),
             Errno::STALE => {
-                StorageError::Unavailable(self.says("base_path, or a part of the path, is not there"))
+                StorageError::Unavailable(self.says("base_path, or a part of the path, does not exist"))
             }
             _ => StorageError::Io(self.says(errno)),
         }

@@ -13,9 +13,9 @@ use super::temp_file_handle::TempFilePlan;
 pub struct FinalFileMetadata {
     /// Text that [`LocalStorage::create`](super::Storage::create) returns if the record is redone: at most 512 bytes,
     /// otherwise it is not stored.
-    pub memory: String,
+    pub redo_record: String,
     /// The file is useless without its redo record.
-    pub must_remember: bool,
+    pub needs_redo_record: bool,
     /// Its modification time, instead of now.
     pub modified: Option<Timestamp>,
 }
@@ -23,8 +23,8 @@ pub struct FinalFileMetadata {
 impl FinalFileMetadata {
     pub(super) fn apply(&self, plan: &TempFilePlan, file: &OwnedFd, size: u64) -> Result<(), StorageError> {
         let doing = plan.doing("finish");
-        if let Err(errno) = plan.owner.mark.put(file, size, &self.memory) {
-            if self.must_remember {
+        if let Err(errno) = plan.owner.mark.put(file, size, &self.redo_record) {
+            if self.needs_redo_record {
                 let why = format!("the file system keeps no user extended attributes here ({errno})");
                 return Err(StorageError::Unsupported(doing.says(why)));
             }
@@ -68,8 +68,8 @@ mod tests {
         let file = rustix::fs::open(base.path().join("x"), OFlags::PATH, Mode::empty()).unwrap();
         let target = LocalTarget::resolve(base.path(), "/x").unwrap();
         let plan = TempFilePlan { target, owner: owner(0), overwrite: true, source: None };
-        let publish = |must_remember| {
-            FinalFileMetadata { must_remember, ..FinalFileMetadata::default() }.apply(&plan, &file, 3)
+        let publish = |needs_redo_record| {
+            FinalFileMetadata { needs_redo_record, ..FinalFileMetadata::default() }.apply(&plan, &file, 3)
         };
         assert_eq!(publish(false), Ok(()));
         assert!(matches!(publish(true), Err(StorageError::Unsupported(_))));

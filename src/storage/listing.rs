@@ -50,9 +50,9 @@ impl LocalStorage {
     ///
     /// # Errors
     /// Those of a task's source.
-    pub async fn look(&self, target: &LocalTarget) -> Result<Option<LocalEntry>, StorageError> {
+    pub async fn entry(&self, target: &LocalTarget) -> Result<Option<LocalEntry>, StorageError> {
         let (confined_dir, at) = (self.confined_dir(), target.relative().to_owned());
-        let operation = DiskOperation { what: "look at", target: target.clone(), side: PathRole::Source };
+        let operation = DiskOperation { what: "check", target: target.clone(), side: PathRole::Source };
         self.disk()
             .call(operation.clone(), move |_| match followed(&confined_dir, &at) {
                 Ok(found) => Ok(Some(found)),

@@ -105,8 +105,8 @@ pub enum DownloadStart {
     /// It was done before: the file exists, complete and durable.
     Before {
         bytes: u64,
-        /// What was stored with it ([`FinalFileMetadata::memory`]).
-        memory: String,
+        /// What was stored with it ([`FinalFileMetadata::redo_record`]).
+        redo_record: String,
     },
 }
 
@@ -175,7 +175,7 @@ impl LocalStorage {
     pub async fn condition(&self) -> Result<(), StorageError> {
         let (confined_dir, path) = (self.confined_dir(), self.connection.base_path.clone());
         let target = LocalTarget::directory(&path.to_string_lossy());
-        let operation = DiskOperation { what: "look at", target, side: PathRole::Base };
+        let operation = DiskOperation { what: "check", target, side: PathRole::Base };
         self.disk.call(operation, move |_| check::condition(&confined_dir, &path)).await
     }
 
@@ -249,7 +249,9 @@ impl LocalStorage {
         // Only now: files that an earlier owner has left may be removed from here on.
         self.orphans.lock().begun(target.parent(), &plan.owner, Instant::now());
         Ok(match look? {
-            TargetProbe::Before(MarkedFile { size, memory }) => DownloadStart::Before { bytes: size, memory },
+            TargetProbe::Before(MarkedFile { size, redo_record }) => {
+                DownloadStart::Before { bytes: size, redo_record }
+            }
             TargetProbe::Now(part) => DownloadStart::Now(TempFile::new(self.clone(), plan, part)),
         })
     }

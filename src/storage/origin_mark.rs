@@ -11,11 +11,11 @@ use crate::record::Record;
 
 /// The extended attribute's name.
 const NAME: &str = "user.ftp-pooler.origin";
-/// The maximum size of a value: a topic's name has at most 249 bytes, and a redo record [`MEMORY_MAX`].
+/// The maximum size of a value: a topic's name has at most 249 bytes, and a redo record [`MAX_REDO_RECORD`].
 const VALUE_MAX: usize = 1024;
 
 /// The maximum size of a redo record; a longer one is not stored.
-const MEMORY_MAX: usize = 512;
+const MAX_REDO_RECORD: usize = 512;
 
 /// Distinguishes a file that was created for one record from any other.
 ///
@@ -31,12 +31,12 @@ impl OriginMark {
         OriginMark(format!("1 {}/{}/{} {time}", origin.topic, origin.partition, origin.offset).into())
     }
 
-    /// Marks a file that has its complete content of `size` bytes; `memory` is stored with it.
-    pub(super) fn put(&self, file: &OwnedFd, size: u64, memory: &str) -> Result<(), Errno> {
+    /// Marks a file that has its complete content of `size` bytes; `redo_record` is stored with it.
+    pub(super) fn put(&self, file: &OwnedFd, size: u64, redo_record: &str) -> Result<(), Errno> {
         let mut value = self.value(size);
-        if !memory.is_empty() && memory.len() <= MEMORY_MAX {
+        if !redo_record.is_empty() && redo_record.len() <= MAX_REDO_RECORD {
             value.push(' ');
-            value.push_str(memory);
+            value.push_str(redo_record);
         }
         retry_on_intr(|| rustix::fs::fsetxattr(file, NAME, value.as_bytes(), XattrFlags::empty()))
     }
@@ -49,13 +49,13 @@ impl OriginMark {
         let size = u64::try_from(rustix::fs::fstat(&file).ok()?.st_size).ok()?;
         let mut value = [0; VALUE_MAX];
         let length = rustix::fs::fgetxattr(&file, NAME, value.as_mut_slice()).ok()?;
-        let memory = value.get(..length)?.strip_prefix(self.value(size).as_bytes())?;
-        let memory = match memory {
+        let redo_record = value.get(..length)?.strip_prefix(self.value(size).as_bytes())?;
+        let redo_record = match redo_record {
             [] => String::new(),
-            [b' ', memory @ ..] => String::from_utf8(memory.to_vec()).ok()?,
+            [b' ', redo_record @ ..] => String::from_utf8(redo_record.to_vec()).ok()?,
             _ => return None,
         };
-        Some(MarkedFile { size, memory })
+        Some(MarkedFile { size, redo_record })
     }
 
     fn value(&self, size: u64) -> String {
@@ -74,7 +74,7 @@ impl fmt::Display for OriginMark {
 pub(super) struct MarkedFile {
     pub size: u64,
     /// The redo record; empty if there is none.
-    pub memory: String,
+    pub redo_record: String,
 }
 
 /// Whether files here can be marked. Only probes: a missing mark gives another error than an unsupported one.

@@ -40,14 +40,14 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 /// A failed scan is repeated after this, or sooner where scans are more frequent.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// A failed removal is repeated after this, this many times.
-const REMOVE_AGAIN: Duration = Duration::from_secs(5);
+const REMOVE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 const REMOVALS: u8 = 10;
 /// The pause between two scans of one directory, as a multiple of the last one's duration, and at least a second.
-const REST: u32 = 20;
-const MIN_REST: Duration = Duration::from_secs(1);
+const SCAN_PAUSE_FACTOR: u32 = 20;
+const MIN_SCAN_PAUSE: Duration = Duration::from_secs(1);
 /// A dead owner's tasks in flight are redone this soon after the assignment: scans within this time do not wait for an
 /// idle session.
-const FRESH: Duration = Duration::from_secs(60);
+const URGENT_WITHIN: Duration = Duration::from_secs(60);
 /// These scans take at most this fraction of one session's time.
 const URGENT_SHARE: u32 = 5;
 /// How many directories are remembered; further ones are not swept until there is room.
@@ -57,7 +57,7 @@ const MAX_SEEN: usize = 1_000;
 /// How many records are remembered, the latest first.
 const MAX_RECORDS: usize = 16_384;
 /// How many removals may be pending.
-const MAX_DOOMED: usize = 10_000;
+const MAX_REMOVALS: usize = 10_000;
 
 /// A temp file's size and modification time, if known.
 pub type TempFileStamp = Option<(u64, i64)>;
@@ -79,9 +79,9 @@ pub struct OrphanTracker {
     /// When directories are due.
     scan_schedule: BTreeSet<(Instant, Arc<str>)>,
     /// Directories whose scan is urgent.
-    fresh: VecDeque<Arc<str>>,
+    urgent: VecDeque<Arc<str>>,
     /// No urgent action before this.
-    rests_until: Option<Instant>,
+    paused_until: Option<Instant>,
     /// Records that were started here, with the leases under which they belong to this pod.
     records: HashMap<Origin, Lease>,
     latest: VecDeque<Origin>,
@@ -107,7 +107,7 @@ struct TrackedDirectory {
     /// When the last scan began.
     scanned: Option<Instant>,
     /// No scan before this.
-    rests_until: Instant,
+    paused_until: Instant,
     /// The time of the latest assignment whose records were processed here.
     assigned: Instant,
     /// When the next scan is due; `None` during a scan.
@@ -123,8 +123,8 @@ impl OrphanTracker {
             scan_interval,
             directories: HashMap::new(),
             scan_schedule: BTreeSet::new(),
-            fresh: VecDeque::new(),
-            rests_until: None,
+            urgent: VecDeque::new(),
+            paused_until: None,
             records: HashMap::new(),
             latest: VecDeque::new(),
             expected: HashMap::new(),
@@ -138,7 +138,7 @@ impl OrphanTracker {
         let Some(record) = owner.temp.origin().cloned() else { return };
         self.remember(&record, &owner.lease);
         let assigned = owner.lease.since();
-        let is_fresh = now.saturating_duration_since(assigned) < FRESH;
+        let is_fresh = now.saturating_duration_since(assigned) < URGENT_WITHIN;
         if let Some(known) = self.directories.get_mut(directory) {
             known.last_task = now;
             known.assigned = known.assigned.max(assigned);
@@ -156,14 +156,14 @@ impl OrphanTracker {
             self.scan_schedule.insert((now, Arc::clone(&name)));
             let (scanned, seen) = (None, HashMap::new());
             let due = Some(now);
-            let known = TrackedDirectory { scanned, rests_until: now, assigned, due, last_task: now, seen };
+            let known = TrackedDirectory { scanned, paused_until: now, assigned, due, last_task: now, seen };
             self.directories.insert(name, known);
         }
         if is_fresh
-            && self.fresh.len() < MAX_DIRECTORIES
-            && self.fresh.back().is_none_or(|d| **d != *directory)
+            && self.urgent.len() < MAX_DIRECTORIES
+            && self.urgent.back().is_none_or(|d| **d != *directory)
         {
-            self.fresh.push_back(directory.into());
+            self.urgent.push_back(directory.into());
         }
     }
 
@@ -193,21 +193,21 @@ impl OrphanTracker {
         self.removal(now).or_else(|| {
             self.scan_schedule.first().filter(|(due, _)| *due <= now)?;
             let (_, directory) = self.scan_schedule.pop_first()?;
-            self.look(directory, now)
+            self.start_scan(directory, now)
         })
     }
 
     /// The next action that must not wait for an idle session. It ends with [`OrphanTracker::rest`].
     pub fn next_urgent(&mut self, now: Instant) -> Option<CleanupAction> {
-        if self.rests_until.is_some_and(|until| now < until) {
+        if self.paused_until.is_some_and(|until| now < until) {
             return None;
         }
         if let Some(removal) = self.removal(now) {
             return Some(removal);
         }
-        while let Some(directory) = self.fresh.front() {
+        while let Some(directory) = self.urgent.front() {
             let Some(known) = self.directories.get(directory) else {
-                self.fresh.pop_front();
+                self.urgent.pop_front();
                 continue;
             };
             match known.due {
@@ -215,11 +215,11 @@ impl OrphanTracker {
                     if due > now {
                         return None; // it was checked a moment ago
                     }
-                    let directory = self.fresh.pop_front()?;
+                    let directory = self.urgent.pop_front()?;
                     self.scan_schedule.remove(&(due, Arc::clone(&directory)));
-                    return self.look(directory, now);
+                    return self.start_scan(directory, now);
                 }
-                _ => drop(self.fresh.pop_front()),
+                _ => drop(self.urgent.pop_front()),
             }
         }
         None
@@ -227,7 +227,7 @@ impl OrphanTracker {
 
     /// An urgent action that started at `begun` has ended.
     pub fn rest(&mut self, begun: Instant, now: Instant) {
-        self.rests_until = Some(now + now.saturating_duration_since(begun) * (URGENT_SHARE - 1));
+        self.paused_until = Some(now + now.saturating_duration_since(begun) * (URGENT_SHARE - 1));
     }
 
     /// Whether [`OrphanTracker::next`] would return an action.
@@ -253,7 +253,7 @@ impl OrphanTracker {
         found.retain(|(temp, stamp)| !self.is_expected(temp, *stamp));
         let Some(known) = self.directories.get_mut(directory) else { return Vec::new() };
         let took = known.scanned.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun));
-        known.rests_until = now + (took * REST).max(MIN_REST);
+        known.paused_until = now + (took * SCAN_PAUSE_FACTOR).max(MIN_SCAN_PAUSE);
         let mut before = std::mem::take(&mut known.seen);
         let (mut dead, mut doubtful) = (Vec::new(), Vec::new());
         for (temp, stamp) in found {
@@ -306,10 +306,12 @@ impl OrphanTracker {
     /// A removal failed, after this many tries: it is repeated some times. False if it is given up.
     pub fn removal_failed(&mut self, directory: Arc<str>, temp: TempName, tries: u8, now: Instant) -> bool {
         let tries = tries + 1;
-        let is_tried_again = tries < REMOVALS && self.failed_removals.len() < MAX_DOOMED;
+        let is_tried_again = tries < REMOVALS && self.failed_removals.len() < MAX_REMOVALS;
         if is_tried_again {
-            self.failed_removals
-                .push_back((now + REMOVE_AGAIN, PendingRemoval { directory, temp, tries, lease: None }));
+            self.failed_removals.push_back((
+                now + REMOVE_RETRY_INTERVAL,
+                PendingRemoval { directory, temp, tries, lease: None },
+            ));
         }
         is_tried_again
     }
@@ -328,7 +330,7 @@ impl OrphanTracker {
         Some(CleanupAction::Remove { directory, temp, tries })
     }
 
-    fn look(&mut self, directory: Arc<str>, now: Instant) -> Option<CleanupAction> {
+    fn start_scan(&mut self, directory: Arc<str>, now: Instant) -> Option<CleanupAction> {
         let known = self.directories.get_mut(&directory)?;
         (known.scanned, known.due) = (Some(now), None);
         Some(CleanupAction::Scan { directory })
@@ -338,7 +340,7 @@ impl OrphanTracker {
         let Some(known) = self.directories.get(directory) else { return };
         let Some(scanned) = known.scanned else { return }; // due already
         let is_stale = scanned < known.assigned;
-        let due = if is_stale { known.rests_until.max(now) } else { scanned + self.scan_interval };
+        let due = if is_stale { known.paused_until.max(now) } else { scanned + self.scan_interval };
         self.schedule(directory, due);
     }
 
@@ -369,7 +371,7 @@ impl OrphanTracker {
 
     fn queue_removal(&mut self, directory: &str, dead: impl IntoIterator<Item = (TempName, Option<Lease>)>) {
         for (temp, lease) in dead {
-            if self.pending_removals.len() < MAX_DOOMED {
+            if self.pending_removals.len() < MAX_REMOVALS {
                 self.pending_removals.push_back(PendingRemoval {
                     directory: directory.into(),
                     temp,

@@ -128,7 +128,7 @@ impl PartialDownloads {
         let name = match self.known(directory, owner.lease.since(), &mark) {
             ScanResult::PartialDownload(name) => name,
             ScanResult::None => return None,
-            ScanResult::NotYet => self.look(dir, directory, &mark)?,
+            ScanResult::NotYet => self.lookup(dir, directory, &mark)?,
         };
         open(dir, &name, &mark).filter(|part| part.source.place == *place && part.bytes > 0)
     }
@@ -141,7 +141,7 @@ impl PartialDownloads {
         }
     }
 
-    fn look(&self, dir: &OwnedFd, directory: &str, mark: &str) -> Option<String> {
+    fn lookup(&self, dir: &OwnedFd, directory: &str, mark: &str) -> Option<String> {
         let at = Instant::now();
         let mut names = read(dir).ok()?;
         let found = names.remove(mark);

@@ -172,7 +172,7 @@ impl SourceFile {
     /// Whether the file, checked again, still has the size and time it was opened with: call it after the last byte was
     /// read, before the upload is renamed.
     pub async fn still_same(&self) -> Result<bool, StorageError> {
-        let (file, seen, operation) = (Arc::clone(&self.file), self.seen, self.operation("look at"));
+        let (file, seen, operation) = (Arc::clone(&self.file), self.seen, self.operation("check"));
         let disk = self.storage.disk();
         let stat = disk.call(operation.clone(), move |_| {
             rustix::fs::fstat(&file).map_err(|errno| operation.doing().failed(errno))

@@ -42,7 +42,7 @@ impl LocalTarget {
             return refuse("a component is longer than 255 bytes");
         }
         let Some(inside) = without_base(base_path, path, &parts) else {
-            return refuse("is base_path itself, not a file confined_dir it");
+            return refuse("is base_path itself, not a file below it");
         };
         if inside.last().is_some_and(|name| TempName::is_one(name)) {
             return refuse("is a name that only the pooler's temp files have");

@@ -13,18 +13,18 @@ use crate::ftp::{RestartSupport, Session};
 use crate::storage::{AdoptionSearch, SharedOrphanTracker, SourceFile, TempFileStamp, TempName};
 
 use super::orphan_cleanup::{self, RemoteTempFile};
-use super::resume_state::{PartWriters, RESUME_FROM};
+use super::resume_state::{MIN_RESUMED_SIZE, PartWriters};
 use super::resume_upload::{self, FoundUpload, ResumedUpload};
 use super::{TransferContext, TransferError, retry_on_fresh_session};
 
 /// How often to check whether another task's search of the directory has ended.
-const LOOK_UP_EVERY: Duration = Duration::from_millis(50);
+const SEARCH_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How many temp files are removed before the upload begins; the rest are removed later.
-const REMOVED_AT_ONCE: usize = 8;
+const MAX_REMOVED_AT_ONCE: usize = 8;
 
 /// Resumes what another process has left of this record's upload: the largest part of this very source. Its other temp
 /// files are removed.
-pub(super) async fn with_anothers(
+pub(super) async fn adopt(
     session: &mut Session,
     context: &TransferContext<'_>,
     directory: &str,
@@ -34,7 +34,7 @@ pub(super) async fn with_anothers(
     expected.search(session, context).await?;
     expected.take();
     let wanted = resume_upload::part_of(context, source);
-    let is_of_use = |bytes| (RESUME_FROM..=source.size()).contains(&bytes);
+    let is_of_use = |bytes| (MIN_RESUMED_SIZE..=source.size()).contains(&bytes);
     let mut parts = Vec::new();
     for (temp, _) in expected.found.clone() {
         if temp.is_of_same_source(&wanted) && session.may_restart_store() {
@@ -77,7 +77,7 @@ pub(super) async fn with_anothers(
     Ok(Some((
         name,
         remote_temp,
-        ResumedUpload { there, writers: PartWriters::UNKNOWN, restarts, is_anothers: true },
+        ResumedUpload { there, writers: PartWriters::UNKNOWN, restarts, is_adopted: true },
     )))
 }
 
@@ -109,24 +109,24 @@ impl<'a> AdoptionCandidates<'a> {
                 AdoptionSearch::Over => break,
                 AdoptionSearch::UnderWay => {
                     let pause = async {
-                        sleep(LOOK_UP_EVERY).await;
+                        sleep(SEARCH_POLL_INTERVAL).await;
                         Ok::<_, TransferError>(())
                     };
                     context.stop.or(pause).await?;
                 }
-                AdoptionSearch::Scan => return self.look(session, context).await,
+                AdoptionSearch::Scan => return self.scan(session, context).await,
             }
         }
         Ok(())
     }
 
-    async fn look(&self, session: &mut Session, context: &TransferContext<'_>) -> Result<(), TransferError> {
+    async fn scan(&self, session: &mut Session, context: &TransferContext<'_>) -> Result<(), TransferError> {
         let mut looking =
             DirectorySearch { orphans: &context.orphans, directory: self.directory, is_over: false };
-        let look =
+        let scan =
             timeout(orphan_cleanup::WITHIN, orphan_cleanup::search(session, self.directory, context.names));
-        let looked = context.stop.or(async { Ok::<_, TransferError>(look.await) }).await?;
-        let found = match looked {
+        let scanned = context.stop.or(async { Ok::<_, TransferError>(scan.await) }).await?;
+        let found = match scanned {
             Ok(Ok(found)) => found,
             // The file was not started: another session costs nothing, and continues without the search.
             Ok(Err(error)) if !session.is_usable() => {
@@ -158,7 +158,7 @@ impl<'a> AdoptionCandidates<'a> {
         session: &mut Session,
         context: &TransferContext<'_>,
     ) -> Result<(), TransferError> {
-        for temp in self.unwanted.split_off(self.unwanted.len().saturating_sub(REMOVED_AT_ONCE)) {
+        for temp in self.unwanted.split_off(self.unwanted.len().saturating_sub(MAX_REMOVED_AT_ONCE)) {
             context.stop.check()?;
             let remote_temp = RemoteTempFile::of(&context.orphans, self.directory, &temp);
             resume_upload::remove(session, self.directory, &temp, remote_temp).await;
@@ -172,7 +172,7 @@ impl Drop for AdoptionCandidates<'_> {
         let mut orphans = self.context.orphans.lock();
         let mut found = orphans.take_expected(&self.context.owner);
         found.append(&mut self.found);
-        orphans.seen_again(self.directory, found);
+        orphans.return_unadopted(self.directory, found);
         orphans.not_wanted(self.directory, &self.context.owner, self.unwanted.drain(..));
     }
 }

@@ -20,19 +20,19 @@ use super::{
 pub(super) async fn run(
     session: &mut Session,
     context: &TransferContext<'_>,
-    kept: &mut ResumeState,
+    resume_state: &mut ResumeState,
     pipeline: &mut PipelineContext<'_>,
 ) -> Result<TransferredFile, TransferError> {
-    let begun = match kept.download() {
+    let begun = match resume_state.download() {
         Some(file) => DownloadStart::Now(file),
         None => create(session, context).await?,
     };
     let mut file = match begun {
         DownloadStart::Now(file) => file,
         // Its answer was lost, not the file.
-        DownloadStart::Before { bytes, memory } => {
+        DownloadStart::Before { bytes, redo_record } => {
             let notes = vec!["the file was brought by an earlier try".to_owned()];
-            let mut done = TransferredFile { bytes, notes, details: redo_record::read(&memory) };
+            let mut done = TransferredFile { bytes, notes, details: redo_record::read(&redo_record) };
             source_disposal::settle(session, context, &mut done, true).await?;
             return Ok(done);
         }
@@ -46,7 +46,7 @@ pub(super) async fn run(
             Ok(done)
         }
         Err(stopped) => {
-            kept.keep_download(context, file, &stopped).await;
+            resume_state.keep_download(context, file, &stopped).await;
             Err(stopped)
         }
     }
@@ -55,8 +55,8 @@ pub(super) async fn run(
 fn metadata(context: &TransferContext<'_>, done: &TransferredFile) -> FinalFileMetadata {
     let options = &context.task.options;
     FinalFileMetadata {
-        memory: redo_record::write(&done.details),
-        must_remember: options.after != After::Keep,
+        redo_record: redo_record::write(&done.details),
+        needs_redo_record: options.after != After::Keep,
         modified: done.details.source_mtime.filter(|_| options.preserve_mtime),
     }
 }
@@ -83,7 +83,7 @@ async fn fetch(
     let (promised, mut download) = match resume_state::point(session, context, file).await? {
         None => context.stop.or(begin(session, context, file)).await?,
         Some(point) => {
-            check.take_in(context, file).await?;
+            check.add_received(context, file).await?;
             if let Some(download) =
                 context.stop.or(session.retrieve_from(&context.path, point.offset)).await?
             {

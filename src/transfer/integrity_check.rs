@@ -67,7 +67,7 @@ impl IntegrityCheck {
     }
 
     /// The file's first bytes come from an earlier try: they are read again if a hash needs them.
-    pub async fn take_in(
+    pub async fn add_received(
         &mut self,
         context: &TransferContext<'_>,
         file: &mut TempFile,
@@ -87,7 +87,7 @@ impl IntegrityCheck {
 
     /// The server has the source's first `there` bytes: they are read if a hash needs them. The source's next bytes are
     /// those after them.
-    pub async fn take_in_source(
+    pub async fn add_sent(
         &mut self,
         context: &TransferContext<'_>,
         source: &mut SourceFile,

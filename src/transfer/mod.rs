@@ -74,7 +74,7 @@ use crate::text::shown;
 
 pub use crate::storage::CallWatch;
 pub use local_storages::{LocalFiles, LocalStorages};
-use resume_state::KeptTransferLimit;
+use resume_state::PartialTransferLimit;
 pub use resume_state::ResumeState;
 use stop_signal::StopSignal;
 pub use upload_pipeline::{NextTask, TransferProgress, TransferRequest, UploadPipeline};
@@ -114,7 +114,7 @@ pub struct TransferExecutor {
     sweep_every: Duration,
     /// The orphaned temp files on each FTP connection's server.
     orphans: Arc<Mutex<BTreeMap<String, SharedOrphanTracker>>>,
-    kept_limit: KeptTransferLimit,
+    partial_limit: PartialTransferLimit,
 }
 
 impl TransferExecutor {
@@ -128,7 +128,7 @@ impl TransferExecutor {
             hash: None,
             sweep_every: SWEEP_INTERVAL,
             orphans: Arc::default(),
-            kept_limit: KeptTransferLimit::default(),
+            partial_limit: PartialTransferLimit::default(),
         }
     }
 
@@ -174,7 +174,7 @@ impl TransferExecutor {
         session: &mut Session,
         task: &Task,
         record: &Record,
-        kept: &mut ResumeState,
+        resume_state: &mut ResumeState,
         cancel: &CancellationToken,
     ) -> Result<TransferredFile, TransferError> {
         let mut pipeline = UploadPipeline::default();
@@ -182,7 +182,14 @@ impl TransferExecutor {
         let files = self.files(&task.local);
         let request = TransferRequest { task, record, files: &files };
         let mut next_task = NoNextTask;
-        let run = self.run_pipelined(session, &mut pipeline, (request, &gauge), kept, &mut next_task, cancel);
+        let run = self.run_pipelined(
+            session,
+            &mut pipeline,
+            (request, &gauge),
+            resume_state,
+            &mut next_task,
+            cancel,
+        );
         match run.await? {
             TransferProgress::Done(transferred) => Ok(transferred),
             TransferProgress::RenamePending => {
@@ -207,7 +214,7 @@ impl TransferExecutor {
         session: &mut Session,
         pipeline: &mut UploadPipeline,
         (request, gauge): (TransferRequest<'_>, &ProgressGauge),
-        kept: &mut ResumeState,
+        resume_state: &mut ResumeState,
         next_task: &mut dyn NextTask,
         cancel: &CancellationToken,
     ) -> Result<TransferProgress, TransferError> {
@@ -221,7 +228,7 @@ impl TransferExecutor {
         }
         session.begin_task();
         let storage = files.storage(&task.local)?;
-        kept.drop_unless_of(session, storage);
+        resume_state.drop_unless_of(session, storage);
         let watched = storage.watched_by(files.watch());
         let bandwidth = self.bandwidth.of(&task.remote);
         let context = TransferContext {
@@ -236,17 +243,17 @@ impl TransferExecutor {
             gauge,
             stop: &stop,
             orphans: self.orphans_at(&task.remote),
-            kept_limit: &self.kept_limit,
+            partial_limit: &self.partial_limit,
             resumes: task.options.resume
                 && session.connection().resume
                 && (task.operation == Operation::Download || !session.connection().no_check_upload),
         };
         let mut pipeline = PipelineContext { executor: self, pipeline, next_task };
-        let ended = run(session, &context, kept, &mut pipeline).await;
+        let ended = run(session, &context, resume_state, &mut pipeline).await;
         if !matches!(ended, Ok(TransferProgress::RenamePending)) {
             pipeline.settle(session, &context).await;
         }
-        kept.belongs_to(session, storage);
+        resume_state.belongs_to(session, storage);
         // A failure while the try is being stopped is not its answer.
         let mut ended = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
         if let TransferProgress::Done(done) = &mut ended {
@@ -281,15 +288,15 @@ impl TransferExecutor {
 async fn run(
     session: &mut Session,
     context: &TransferContext<'_>,
-    kept: &mut ResumeState,
+    resume_state: &mut ResumeState,
     pipeline: &mut PipelineContext<'_>,
 ) -> Result<TransferProgress, TransferError> {
     context.stop.or(session.announce_utf8_for(&context.path)).await?;
     match context.task.operation {
         Operation::Download => {
-            download::run(session, context, kept, pipeline).await.map(TransferProgress::Done)
+            download::run(session, context, resume_state, pipeline).await.map(TransferProgress::Done)
         }
-        Operation::Upload => upload::run(session, context, kept, pipeline).await,
+        Operation::Upload => upload::run(session, context, resume_state, pipeline).await,
     }
 }
 
@@ -318,7 +325,7 @@ struct TransferContext<'a> {
     stop: &'a StopSignal<'a>,
     /// On the server.
     orphans: SharedOrphanTracker,
-    kept_limit: &'a KeptTransferLimit,
+    partial_limit: &'a PartialTransferLimit,
     /// Both the task and its connection allow interrupted transfers to be resumed.
     resumes: bool,
 }

@@ -17,9 +17,9 @@ pub(super) fn write(details: &TransferDetails) -> String {
 }
 
 /// Parses it; what it does not understand is skipped, as another version may have written it.
-pub(super) fn read(memory: &str) -> TransferDetails {
+pub(super) fn read(redo_record: &str) -> TransferDetails {
     let mut details = TransferDetails::default();
-    for (name, value) in memory.split(' ').filter_map(|pair| pair.split_once('=')) {
+    for (name, value) in redo_record.split(' ').filter_map(|pair| pair.split_once('=')) {
         match (name, Algorithm::from_name(name)) {
             (_, Some(algorithm)) => details.hashes.push(FileHash { algorithm, value: value.to_owned() }),
             (VERIFIED_BY, None) if value == "size" => details.verified_by = Some("size"),

@@ -20,19 +20,19 @@ use crate::storage::{
 use super::{TransferContext, TransferError};
 
 /// Smaller files start over: asking for their time costs a round trip, and there is little to gain.
-pub(super) const RESUME_FROM: u64 = 4 << 20;
+pub(super) const MIN_RESUMED_SIZE: u64 = 4 << 20;
 /// Fewer bytes are not worth keeping.
-const KEPT_FROM: u64 = 1 << 20;
+const MIN_PARTIAL_BYTES: u64 = 1 << 20;
 /// How many interrupted transfers are kept for their next tries in one pod at most; each has a temp file, and open
 /// descriptors.
-const MAX_KEPT: usize = 100;
+const MAX_PARTIAL_TRANSFERS: usize = 100;
 /// Modification times are in seconds: a file may have changed twice within one.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// What a failed try leaves for the next one at the same task. It is removed on drop.
 #[derive(Debug, Default)]
 pub struct ResumeState {
-    what: Option<KeptPart>,
+    what: Option<PartialTransfer>,
     of: Option<TransferEndpoints>,
 }
 
@@ -44,18 +44,18 @@ struct TransferEndpoints {
 }
 
 #[derive(Debug)]
-enum KeptPart {
+enum PartialTransfer {
     Download(Box<TempFile>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
     Upload(Box<SentUpload>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
 }
 
 /// Limits how many partial transfers are kept.
 #[derive(Clone, Debug)]
-pub(super) struct KeptTransferLimit(Arc<Semaphore>);
+pub(super) struct PartialTransferLimit(Arc<Semaphore>);
 
-impl Default for KeptTransferLimit {
+impl Default for PartialTransferLimit {
     fn default() -> Self {
-        KeptTransferLimit(Arc::new(Semaphore::new(MAX_KEPT)))
+        PartialTransferLimit(Arc::new(Semaphore::new(MAX_PARTIAL_TRANSFERS)))
     }
 }
 
@@ -79,8 +79,8 @@ impl ResumeState {
     /// The file that an earlier try has started.
     pub(super) fn download(&mut self) -> Option<TempFile> {
         match self.what.take()? {
-            KeptPart::Download(file, _) => Some(*file),
-            KeptPart::Upload(..) => None,
+            PartialTransfer::Download(file, _) => Some(*file),
+            PartialTransfer::Upload(..) => None,
         }
     }
 
@@ -88,7 +88,7 @@ impl ResumeState {
     /// remains here until it is taken over: a try that fails before that leaves it to the next one.
     pub(super) fn sent(&mut self, source: &SourceFile) -> Option<(TempName, PartWriters)> {
         match &self.what {
-            Some(KeptPart::Upload(sent, _)) if sent.source == source.identity() => {
+            Some(PartialTransfer::Upload(sent, _)) if sent.source == source.identity() => {
                 Some((sent.temp.clone()?, sent.writers))
             }
             _ => {
@@ -99,8 +99,8 @@ impl ResumeState {
     }
 
     /// Passes what was sent to the caller, who is then responsible for removing it.
-    pub(super) fn take_over_sent(&mut self) {
-        if let Some(KeptPart::Upload(mut sent, _)) = self.what.take() {
+    pub(super) fn take_sent(&mut self) {
+        if let Some(PartialTransfer::Upload(mut sent, _)) = self.what.take() {
             sent.temp = None;
         }
     }
@@ -112,12 +112,13 @@ impl ResumeState {
         mut file: TempFile,
         why: &TransferError,
     ) {
-        let is_of_use = is_broken(why) && file.earlier().is_some_and(|earlier| earlier.bytes >= KEPT_FROM);
+        let is_of_use =
+            is_broken(why) && file.earlier().is_some_and(|earlier| earlier.bytes >= MIN_PARTIAL_BYTES);
         let permit =
-            if is_of_use { Arc::clone(&context.kept_limit.0).try_acquire_owned().ok() } else { None };
+            if is_of_use { Arc::clone(&context.partial_limit.0).try_acquire_owned().ok() } else { None };
         match permit {
             Some(permit) if file.rest().await.is_ok() => {
-                self.what = Some(KeptPart::Download(Box::new(file), permit));
+                self.what = Some(PartialTransfer::Download(Box::new(file), permit));
             }
             _ => file.discard().await,
         }
@@ -132,15 +133,15 @@ impl ResumeState {
         source: &SourceFile,
         why: &TransferError,
     ) -> bool {
-        let is_large = source.size() >= RESUME_FROM && part.bytes >= KEPT_FROM;
+        let is_large = source.size() >= MIN_RESUMED_SIZE && part.bytes >= MIN_PARTIAL_BYTES;
         let is_of_use = is_broken(why) && is_large && context.resumes;
         let permit =
-            if is_of_use { Arc::clone(&context.kept_limit.0).try_acquire_owned().ok() } else { None };
+            if is_of_use { Arc::clone(&context.partial_limit.0).try_acquire_owned().ok() } else { None };
         let Some(permit) = permit else { return false };
         let (orphans, directory) = (context.orphans.clone(), part.directory.to_owned());
         let (temp, writers) = (Some(part.temp.clone()), part.writers);
         let sent = SentUpload { orphans, directory, temp, source: source.identity(), writers };
-        self.what = Some(KeptPart::Upload(Box::new(sent), permit));
+        self.what = Some(PartialTransfer::Upload(Box::new(sent), permit));
         true
     }
 }
@@ -267,7 +268,7 @@ pub(super) async fn stamp(
     context: &TransferContext<'_>,
     size: u64,
 ) -> Result<Option<SourceStamp>, TryError> {
-    if !context.resumes || size < RESUME_FROM {
+    if !context.resumes || size < MIN_RESUMED_SIZE {
         return Ok(None);
     }
     Ok(match session.modified(&context.path).await? {
@@ -283,7 +284,7 @@ pub(super) fn stamped(
     size: u64,
     modified: Timestamp,
 ) -> Option<SourceStamp> {
-    let is_proof = context.resumes && size >= RESUME_FROM && is_settled(modified, Timestamp::now());
+    let is_proof = context.resumes && size >= MIN_RESUMED_SIZE && is_settled(modified, Timestamp::now());
     is_proof.then(|| SourceStamp { place: source_id(connection, context), size, modified })
 }
 

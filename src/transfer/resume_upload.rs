@@ -14,13 +14,13 @@ use crate::storage::{SourceFile, TempName};
 
 use super::integrity_check::IntegrityCheck;
 use super::orphan_cleanup::RemoteTempFile;
-use super::resume_state::{self, PartWriters, RESUME_FROM, ResumeState, UploadedPart};
+use super::resume_state::{self, MIN_RESUMED_SIZE, PartWriters, ResumeState, UploadedPart};
 use super::upload::{self, clean_up};
 use super::upload_pipeline::PipelineContext;
 use super::{TransferContext, TransferError, retry_on_fresh_session, temp_place};
 
 /// How long a server may take to release a file that another process has started.
-const LET_GO_WITHIN: Duration = Duration::from_secs(10);
+const RELEASE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The upload that is resumed.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) struct ResumedUpload {
     /// Known only if it was needed.
     pub restarts: Option<RestartSupport>,
     /// They were sent by another process.
-    pub is_anothers: bool,
+    pub is_adopted: bool,
 }
 
 /// Its name, and what is there.
@@ -42,15 +42,15 @@ pub(super) type FoundUpload = Option<(TempName, RemoteTempFile, ResumedUpload)>;
 pub(super) fn name_for(context: &TransferContext<'_>, source: &SourceFile) -> TempName {
     let modified = jiff::Timestamp::try_from(source.modified());
     let is_proof = modified.is_ok_and(|modified| resume_state::is_settled(modified, jiff::Timestamp::now()));
-    if is_worth_it(context, source) && is_proof {
+    if is_worth_resuming(context, source) && is_proof {
         part_of(context, source)
     } else {
         context.owner.temp.clone()
     }
 }
 
-pub(super) fn is_worth_it(context: &TransferContext<'_>, source: &SourceFile) -> bool {
-    context.resumes && source.size() >= RESUME_FROM
+pub(super) fn is_worth_resuming(context: &TransferContext<'_>, source: &SourceFile) -> bool {
+    context.resumes && source.size() >= MIN_RESUMED_SIZE
 }
 
 pub(super) fn part_of(context: &TransferContext<'_>, source: &SourceFile) -> TempName {
@@ -61,21 +61,21 @@ pub(super) fn part_of(context: &TransferContext<'_>, source: &SourceFile) -> Tem
 
 /// Resumes what this process has sent. What cannot be resumed is removed; if that cannot be decided on this session, it
 /// remains in the resume state.
-pub(super) async fn with_own(
+pub(super) async fn resume_own(
     session: &mut Session,
     context: &TransferContext<'_>,
     directory: &str,
     source: &SourceFile,
-    kept: &mut ResumeState,
+    resume_state: &mut ResumeState,
 ) -> Result<FoundUpload, TransferError> {
-    let Some((temp, writers)) = kept.sent(source) else { return Ok(None) };
+    let Some((temp, writers)) = resume_state.sent(source) else { return Ok(None) };
     let there = if session.may_restart_store() {
         writers.sure_of(size(session, context, directory, &temp).await?)
     } else {
         0
     };
     let there = if there <= source.size() { there } else { 0 };
-    let mut resumed = ResumedUpload { there, writers, restarts: None, is_anothers: false };
+    let mut resumed = ResumedUpload { there, writers, restarts: None, is_adopted: false };
     // From the beginning, if necessary: no other process writes to it.
     let mut goes_on = writers.have_ended();
     if there > 0 {
@@ -91,11 +91,11 @@ pub(super) async fn with_own(
             && let Some((temp, renamed)) =
                 rename(session, context, directory, &temp, new_name(context)).await?
         {
-            kept.take_over_sent();
+            resume_state.take_sent();
             return Ok(Some((temp, renamed, resumed)));
         }
     }
-    kept.take_over_sent();
+    resume_state.take_sent();
     let remote_temp = RemoteTempFile::of(&context.orphans, directory, &temp);
     if goes_on {
         return Ok(Some((temp, remote_temp, resumed)));
@@ -144,20 +144,20 @@ pub(super) async fn send(
     check: &mut IntegrityCheck,
     pipeline: &mut PipelineContext<'_>,
 ) -> Result<Option<u64>, TransferError> {
-    let Some(ResumedUpload { there, writers, is_anothers, .. }) = temp.resumed else { return Ok(None) };
+    let Some(ResumedUpload { there, writers, is_adopted, .. }) = temp.resumed else { return Ok(None) };
     if there == 0 {
         temp.resumed = None;
         return Ok(None);
     }
     if there == source.size() {
-        check.take_in_source(context, source, there).await?;
+        check.add_sent(context, source, there).await?;
         return Ok(Some(there));
     }
-    let limit = if is_anothers { LET_GO_WITHIN } else { Duration::MAX };
+    let limit = if is_adopted { RELEASE_WITHIN } else { Duration::MAX };
     let opening =
         async { Ok::<_, TransferError>(timeout(limit, session.store_from(&temp.path, there)).await) };
     let begun = match context.stop.or_soon(opening).await? {
-        Ok(Err(late)) if is_anothers && late.failure.code == Code::Timeout => None,
+        Ok(Err(late)) if is_adopted && late.failure.code == Code::Timeout => None,
         Ok(begun) => Some(begun?),
         Err(_) => None,
     };
@@ -178,7 +178,7 @@ pub(super) async fn send(
         return Err(retry_on_fresh_session("the server does not start in the middle of the file").into());
     };
     check.used("REST");
-    check.take_in_source(context, source, there).await?;
+    check.add_sent(context, source, there).await?;
     context.gauge.begin(there, Some(source.size()));
     upload::send_all(begun, context, source, check, pipeline).await?;
     Ok(Some(there))

@@ -95,7 +95,7 @@ enum SourceState {
     Another(&'static str),
 }
 
-async fn look(
+async fn check_source(
     session: &mut Session,
     context: &TransferContext<'_>,
     done: &TransferredFile,
@@ -156,7 +156,7 @@ async fn delete(
     done: &mut TransferredFile,
     is_redo: bool,
 ) -> Result<SourceFate, TransferError> {
-    match look(session, context, done, is_redo).await? {
+    match check_source(session, context, done, is_redo).await? {
         SourceState::TheSame => {}
         SourceState::Gone => return Ok(was_gone(done, SourceFate::Deleted)),
         SourceState::Another(why) => return Ok(kept(done, why)),
@@ -179,7 +179,7 @@ async fn move_to(
     to: &str,
 ) -> Result<SourceFate, TransferError> {
     let to = on_server(session, to)?;
-    match look(session, context, done, is_redo).await? {
+    match check_source(session, context, done, is_redo).await? {
         SourceState::TheSame => {}
         SourceState::Gone => return Ok(was_gone(done, SourceFate::Moved)),
         SourceState::Another(why) => return Ok(kept(done, why)),

@@ -33,7 +33,7 @@ pub(super) const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 pub(super) async fn run(
     session: &mut Session,
     context: &TransferContext<'_>,
-    kept: &mut ResumeState,
+    resume_state: &mut ResumeState,
     pipeline: &mut PipelineContext<'_>,
 ) -> Result<TransferProgress, TransferError> {
     let connection = session.connection_handle();
@@ -46,7 +46,7 @@ pub(super) async fn run(
     let PreparedUpload { name, resumed, mut source, remote_temp } =
         match pipeline.pipeline.take_started(context) {
             Some(begun) => begun,
-            None => match begin(session, context, directory, kept, &mut check).await? {
+            None => match begin(session, context, directory, resume_state, &mut check).await? {
                 UploadStart::Now(begun) => *begun,
                 UploadStart::Superfluous { bytes } => {
                     return Ok(TransferProgress::Done(already_there(bytes, check)));
@@ -72,8 +72,8 @@ pub(super) async fn run(
         return Ok(TransferProgress::RenamePending);
     }
     let part = || temp.part(directory, &name, &source, session.is_usable());
-    let is_kept =
-        !temp.is_given_up && put.as_ref().is_err_and(|why| kept.keep_upload(context, &part(), &source, why));
+    let is_kept = !temp.is_given_up
+        && put.as_ref().is_err_and(|why| resume_state.keep_upload(context, &part(), &source, why));
     // Only now is the kind of server known; there is no file in that case.
     let is_data_set = matches!(put, Err(TransferError::Failed(_))) && becomes_data_set(session, context);
     if is_kept || is_data_set || matches!(put, Ok(PutOutcome::Renamed)) || clean_up(session, &temp.path).await
@@ -130,14 +130,15 @@ async fn begin(
     session: &mut Session,
     context: &TransferContext<'_>,
     directory: &str,
-    kept: &mut ResumeState,
+    resume_state: &mut ResumeState,
     check: &mut IntegrityCheck,
 ) -> Result<UploadStart, TransferError> {
     let source = open(context).await;
-    let has_earlier = source.as_ref().is_ok_and(|source| kept.sent(source).is_some());
-    let is_worth_it = source.as_ref().is_ok_and(|source| resume_upload::is_worth_it(context, source));
-    let may_go_on = is_worth_it && !has_earlier && session.may_restart_store();
-    let expected = may_go_on.then(|| AdoptionCandidates::begin(context, directory));
+    let has_earlier = source.as_ref().is_ok_and(|source| resume_state.sent(source).is_some());
+    let is_worth_resuming =
+        source.as_ref().is_ok_and(|source| resume_upload::is_worth_resuming(context, source));
+    let may_resume = is_worth_resuming && !has_earlier && session.may_restart_store();
+    let expected = may_resume.then(|| AdoptionCandidates::begin(context, directory));
     context.orphans.lock().begun(directory, &context.owner, Instant::now());
     let source = source?;
     let bytes = source.size();
@@ -155,10 +156,10 @@ async fn begin(
     .await?;
     let found = match expected {
         _ if has_earlier => {
-            Box::pin(resume_upload::with_own(session, context, directory, &source, kept)).await?
+            Box::pin(resume_upload::resume_own(session, context, directory, &source, resume_state)).await?
         }
         Some(expected) => {
-            Box::pin(adopt_upload::with_anothers(session, context, directory, &source, expected)).await?
+            Box::pin(adopt_upload::adopt(session, context, directory, &source, expected)).await?
         }
         None => None,
     };

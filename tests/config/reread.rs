@@ -119,7 +119,7 @@ fn a_file_that_had_connections_must_have_some_whatever_the_environment_defines()
     };
     fs::remove_file(&file).unwrap();
     let path = file.display();
-    assert_eq!(refused(), format!("{path}: is not there, and had connections when it was last read"));
+    assert_eq!(refused(), format!("{path}: does not exist, but had connections when it was last read"));
     for empty in ["", "\n", "# [remote-ftp]\n"] {
         fs::write(&file, empty).unwrap();
         let expected = format!("{path}: has no connection; expected sections such as [remote-ftp]");

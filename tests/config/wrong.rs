@@ -144,9 +144,10 @@ fn a_missing_file_is_named_with_the_flag_that_says_where_it_is() {
     ] {
         let output = program().current_dir(dir.path()).args(args).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        let nor = if file == "config/config.yaml" { ", nor is /etc/ftp-pooler/config.yaml" } else { "" };
-        let expected =
-            format!("{file}: is not there{nor}; {flag} FILE says where it is, `ftp-pooler init` writes one");
+        let nor = if file == "config/config.yaml" { ", nor does /etc/ftp-pooler/config.yaml" } else { "" };
+        let expected = format!(
+            "{file}: does not exist{nor}; give its path with {flag} FILE, or write one with `ftp-pooler init`"
+        );
         assert!(said.lines().any(|line| line == expected), "{said}");
         assert_eq!(output.status.code(), Some(78));
     }

@@ -135,7 +135,7 @@ fn a_reply_that_cannot_be_sent_costs_no_answer_and_makes_no_topic() {
     answers.wait_for(5, LONG).read_to_end().assert_each_once(&[&ids[..], &[""]].concat());
     let note = |id: &str| answers.only(id).json["notes"][0].as_str().unwrap_or_default().to_owned();
     for (id, why) in [
-        ("missing", "is not there"),
+        ("missing", "does not exist"),
         ("own", "of the pool's own"),
         ("elsewhere", "not among kafka.reply_topics"),
         ("small", "does not take records of this size"),
@@ -143,6 +143,6 @@ fn a_reply_that_cannot_be_sent_costs_no_answer_and_makes_no_topic() {
         assert!(answers.only(id).is_completed() && note(id).contains(why), "{id}: {}", answers.only(id).json);
     }
     let rejected: Vec<&Answer> = answers.failures().collect();
-    assert!(rejected.len() == 1 && rejected[0].message().contains("is not there"), "{rejected:?}");
+    assert!(rejected.len() == 1 && rejected[0].message().contains("does not exist"), "{rejected:?}");
     assert!(stage.kafka.topics_named(&missing).is_empty(), "no topic was made");
 }

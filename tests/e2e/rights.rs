@@ -250,7 +250,7 @@ fn a_topic_that_vanishes_is_named_until_it_is_there_again() {
     let pod = Pod::start(&stage.bare_config());
     for topic in [&stage.topics.failures, &stage.topics.tasks] {
         stage.kafka.delete_topic(topic);
-        let gone = format!("topic {topic} is not there");
+        let gone = format!("topic {topic} does not exist");
         let told = try_wait_for(LONG, || {
             let (status, page) = pod.get("/ready")?;
             (status == 503 && page.contains(&gone)).then_some(())

@@ -85,7 +85,7 @@ impl Broker {
     }
 }
 
-/// Sends one record of the user's own to a broker, and waits until it is there.
+/// Sends one record of the user's own to a broker, and waits until it is acknowledged.
 pub fn send_one(bootstrap: &str, topic: &str, key: Option<&str>, payload: &str) -> Result<()> {
     let producer: BaseProducer<Quiet> = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)

@@ -1,4 +1,4 @@
-//! The demo's files: names that trip up careless software, and contents that anybody can make again.
+//! The demo's files: names that trip up careless software, and contents that can be generated again.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ const SIZE_LIMIT: usize = 256 * 1024;
 const STEP: usize = 4_099;
 /// The longest name that file systems and servers take, in bytes.
 const LONGEST_NAME: usize = 255;
-/// One in so many files is empty: a transfer of no bytes is easily got wrong.
+/// One file in this many is empty: a transfer of no bytes is easily got wrong.
 const EMPTY_EVERY: usize = 25;
 
 /// Each must be unique with its number in place of `{}`; each has what some FTP client or server chokes on.

@@ -38,7 +38,7 @@ use clap::builder::RangedU64ValueParser;
 
 pub use pod::{DemoPod, PodStartError};
 
-/// The broker keeps the last 5 MiB of a partition: so many files' records fit with room to spare.
+/// The broker keeps the last 5 MiB of a partition: the records of this many files fit with room to spare.
 const MAX_FILES: u64 = 10_000;
 /// What a shell says of a program that Ctrl-C has ended.
 const INTERRUPTED: u8 = 130;

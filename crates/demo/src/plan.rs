@@ -13,7 +13,7 @@ pub const WRONG_PASSWORD: &str = "wrong-password";
 pub const NOBODY: &str = "nobody-there";
 pub const LOCAL: &str = "local";
 
-/// Stands on both sides; no task may replace it.
+/// Exists on both sides; no task may replace it.
 pub const EXISTING: &str = "already there.txt";
 /// A source on both sides.
 pub const SOURCE: &str = "source.txt";
@@ -31,7 +31,7 @@ pub enum Operation {
 /// A record, and its only right answer.
 #[derive(Debug)]
 pub struct Planned {
-    /// The record's key: the `task_id`, or where there is none the name that its answer is found by.
+    /// The record's key: the `task_id`, or without one the name that its answer is found by.
     pub key: String,
     /// `None` is a tombstone.
     pub payload: Option<String>,
@@ -49,9 +49,9 @@ pub enum Expected {
 pub struct Refusal {
     /// As the failure's `code` has it.
     pub code: &'static str,
-    /// Whether a try is begun before it is refused.
+    /// Whether a try starts before it is refused.
     pub is_begun: bool,
-    /// Whether the record tells a `task_id`.
+    /// Whether the record has a `task_id`.
     pub has_id: bool,
     pub why: &'static str,
 }

@@ -1,4 +1,4 @@
-//! Reads every answer from the result and the failure topic, on a thread of its own.
+//! Reads every answer from the result and the failure topic, on its own thread.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::broker::{FAILURES, PARTITIONS, Quiet, RESULTS};
 const CHANNEL: usize = 1_000;
 /// One poll's length, which bounds how late a close is seen.
 const POLL: Duration = Duration::from_millis(50);
-/// For a reader that closes to come to the topics' ends.
+/// For a closing reader to reach the topics' ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl ConsumerContext for Quiet {}
@@ -57,7 +57,7 @@ impl Reader {
         Ok(Reader { answers, is_closing })
     }
 
-    /// The next answer; `None` once a reader that closes has come to the end. Loses nothing when dropped.
+    /// The next answer; `None` once a closing reader has reached the end. Cancel-safe.
     pub async fn next(&mut self) -> Option<Answer> {
         self.answers.recv().await
     }
@@ -105,7 +105,7 @@ fn read(consumer: &BaseConsumer<Quiet>, answers: &mpsc::Sender<Answer>, is_closi
     }
 }
 
-/// Reads one answer, if there is one. False once nobody takes answers any more.
+/// Reads one answer, if there is one. False once no one receives answers any longer.
 fn take(
     consumer: &BaseConsumer<Quiet>,
     answers: &mpsc::Sender<Answer>,

@@ -26,7 +26,7 @@ impl Screen {
         Screen { bar, total: 0, last_line: Instant::now() }
     }
 
-    /// Writes a line. A reader that has gone away is no failure.
+    /// Writes a line. A closed output is not a failure.
     pub fn say(&self, line: impl Display) {
         let write = || drop(writeln!(io::stdout(), "{line}"));
         match &self.bar {

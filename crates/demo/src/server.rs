@@ -21,8 +21,8 @@ use unftp_sbe_fs::Filesystem;
 pub const USER: &str = "demo";
 pub const PASSWORD: &str = "let me in #1"; // a blank and a hash: both are right in connections.ini
 
-/// libunftp's task ends a moment after a session's socket is closed: for so long an ended session may still be
-/// counted, beside the one that took its place.
+/// libunftp's task ends a moment after a session's socket is closed: for this long an ended session may still be
+/// counted, beside its successor.
 const SETTLE: Duration = Duration::from_millis(200);
 /// After an accept that failed (no file descriptors): the next one would fail as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -68,7 +68,7 @@ pub struct FtpServer {
     address: SocketAddr,
     sessions: Arc<Sessions>,
     accepting: JoinHandle<()>,
-    /// Bound, and never listening: whoever connects to it is refused.
+    /// Bound, and never listening: connections to it are refused.
     nobody: TcpSocket,
 }
 
@@ -89,7 +89,7 @@ impl FtpServer {
         self.address
     }
 
-    /// Where nobody listens, as long as this server lives.
+    /// Where connections are refused, for the lifetime of this server.
     pub fn nobody(&self) -> io::Result<SocketAddr> {
         self.nobody.local_addr()
     }

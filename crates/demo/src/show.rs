@@ -24,19 +24,19 @@ use service_kit::logging;
 
 /// For broker, FTP server, files and pod to be there.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// For all answers: this, and a second for so many records.
+/// For all answers: this, and a second for this many records.
 const ANSWERS_LIMIT: Duration = Duration::from_secs(90);
 const RECORDS_A_SECOND: usize = 20;
 /// Without a new answer: longer than a task that fails is tried again and again.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Where the pod goes on running: for a second answer to come to a record that has one.
+/// While the pod keeps running: how long to wait for a second answer to a record that has one.
 const QUIET: Duration = Duration::from_millis(500);
 /// For the pod to drain, and again for the answers' end to be read and all files to be compared.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// For what runs on in the background once all is said.
 const RUNTIME_LIMIT: Duration = Duration::from_secs(1);
 
-/// Runs the demo in a runtime of its own.
+/// Runs the demo in its own runtime.
 pub fn show<P: DemoPod>(options: &Options) -> Result<Ending> {
     let screen = Screen::new(options.verbose);
     // Failures on purpose are warnings: they would only alarm.
@@ -121,7 +121,7 @@ async fn answers(
     Ok(())
 }
 
-/// Takes the answers that are left: those that come within `patience` of each other, or up to a close.
+/// Reads the remaining answers: those that come within `patience` of each other, or up to a close.
 async fn rest(stage: &mut Stage, verifier: &mut Verifier<'_>, patience: Duration) {
     while let Ok(Some(answer)) = timeout(patience, stage.reader.next()).await {
         verifier.take(&answer);

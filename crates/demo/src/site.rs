@@ -1,4 +1,4 @@
-//! Where the demo's files lie: one directory with everything in it, for the user to look into and play with.
+//! Where the demo's files are: one directory with everything in it, for the user to explore.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ pub struct Site {
 pub struct Addresses<'a> {
     pub bootstrap: &'a str,
     pub server: SocketAddr,
-    /// A port that nobody listens on.
+    /// A port on which connections are refused.
     pub nobody: SocketAddr,
     pub api_port: u16,
     pub metrics_port: u16,
@@ -73,7 +73,7 @@ impl Site {
         self.root.join("storage")
     }
 
-    /// Beside `base_path`: no task may reach it.
+    /// Outside `base_path`: no task may reach it.
     pub fn outside(&self) -> PathBuf {
         self.root.join("outside")
     }

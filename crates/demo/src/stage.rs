@@ -53,7 +53,7 @@ impl Stage {
         Ok((pod, Stage { reader, server, broker, site, page, metrics }))
     }
 
-    /// What is there, and where.
+    /// What the demo has set up, and where.
     pub fn introduction(&self, plan: &Plan) -> String {
         let root = self.site.root().display();
         let kept = if self.site.is_temporary() { "until the end" } else { "kept" };
@@ -122,14 +122,14 @@ impl Stage {
     }
 }
 
-/// As the user may type it: relative to where they are, if it is beneath.
+/// As the user may type it: relative to the working directory if possible.
 fn this_program() -> PathBuf {
     let program = env::current_exe().unwrap_or_else(|_| PathBuf::from("ftp-pooler"));
     let here = env::current_dir().unwrap_or_default();
     program.strip_prefix(here).map(ToOwned::to_owned).unwrap_or(program)
 }
 
-/// For a shell: in quotes where it needs them.
+/// Quoted for a shell where necessary.
 fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+@".contains(c);

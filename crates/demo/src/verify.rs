@@ -26,7 +26,7 @@ pub struct Failures {
     pub why: BTreeSet<&'static str>,
 }
 
-/// Takes the answers as they come.
+/// Checks the answers as they arrive.
 #[derive(Debug)]
 pub struct Verifier<'a> {
     waiting: HashMap<&'a str, &'a Planned>,
@@ -70,7 +70,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Takes one answer. False if it answers none of the plan's records.
+    /// Checks one answer. False if it answers none of the plan's records.
     pub fn take(&mut self, answer: &Answer) -> bool {
         let Some((key, planned)) = self.waiting.remove_entry(answer.key.as_str()) else {
             let is_ours = self.answered.contains_key(answer.key.as_str());
@@ -111,7 +111,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// No more answers will come: those that are missing are problems.
+    /// No more answers will come: missing ones are problems.
     pub fn close(&mut self) {
         let mut missing: Vec<_> = self.waiting.keys().map(|key| format!("{key}: no answer")).collect();
         missing.sort_unstable();
@@ -119,8 +119,8 @@ impl<'a> Verifier<'a> {
     }
 }
 
-/// Compares every file byte for byte, and looks for files that should not be there (half ones, temporary
-/// ones, those of tasks that failed). Returns what is wrong, one line each.
+/// Compares every file byte for byte, and searches for files that should not exist (partial ones, temporary ones, those
+/// of failed tasks). Returns what is wrong, one line each.
 ///
 /// # Errors
 /// A directory cannot be read.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Ends the process when a stage takes too long. A thread of its own: it works while all else hangs.
+/// Ends the process when a stage takes too long. Has its own thread: it works while everything else hangs.
 #[derive(Clone, Debug)]
 pub struct Watchdog {
     shared: Arc<(Mutex<Stage>, Condvar)>,

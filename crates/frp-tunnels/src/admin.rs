@@ -49,7 +49,7 @@ impl AdminClient {
         Self { endpoint }
     }
 
-    /// Empty while there is no session with frps.
+    /// Empty while frpc has no session with frps.
     pub async fn status(&self) -> Result<Vec<ProxyReport>, AdminError> {
         let answer = self.request(Method::GET, "/api/status").await?;
         if !answer.status.is_success() {

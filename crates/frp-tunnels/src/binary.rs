@@ -97,8 +97,8 @@ fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Finds the program and asks for its version: the given path, the environment variable, beside this program,
-/// `PATH`, then the usual directories. What is named explicitly is not passed over.
+/// Finds the program and asks for its version: the given path, the environment variable, next to this program, `PATH`,
+/// then the usual directories. An explicitly named one is never skipped.
 pub async fn find_binary(program: FrpProgram, given: Option<&Path>) -> Result<FrpBinary, BinaryError> {
     let path = locate(program, given, |name| env::var_os(name), &own_directory())?;
     let run = ProgramRun { program: path.clone(), arguments: vec!["-v".into()], deadline: VERSION_DEADLINE };

@@ -12,7 +12,7 @@ use crate::client::TunnelSnapshot;
 use crate::events::{TunnelEvent, TunnelEventKind};
 use crate::state::TunnelState;
 
-/// Events that are kept for who asks later.
+/// Events kept for later readers.
 pub const MAX_KEPT_EVENTS: usize = 1000;
 
 /// A tunnel for people's programs.
@@ -161,7 +161,7 @@ impl Exposition {
         all.iter().flat_map(|metric| metric.desc()).map(|description| description.fq_name.clone()).collect()
     }
 
-    /// Takes in one event.
+    /// Counts one event.
     pub fn event(&self, event: &TunnelEvent) {
         match &event.kind {
             TunnelEventKind::ProcessStarted { .. } => self.restarts.inc(),
@@ -186,7 +186,7 @@ impl Exposition {
         events.push_back(event.clone());
     }
 
-    /// Takes in all tunnels as they are now.
+    /// Replaces the snapshot of all tunnels.
     pub fn tunnels(&self, tunnels: Vec<TunnelSnapshot>) {
         self.up.reset();
         self.state.reset();

@@ -35,7 +35,7 @@ pub enum FailureClass {
     FarSideMissing,
     SecretKeyWrong,
     UserNotAllowed,
-    /// The tunnel is there, and what came through is not what the probe expects.
+    /// The tunnel works, but the answer through it is not what the probe expects.
     ProbeFailed,
     /// Nothing was said within the time.
     TimedOut,
@@ -156,7 +156,7 @@ impl FailureClass {
         Self::ProcessEnded
     }
 
-    /// The same attempt again would end the same way until somebody changes something here.
+    /// The same attempt would fail the same way until something is changed here.
     pub fn is_permanent(self) -> bool {
         matches!(self, Self::BinaryUnusable | Self::ConfigurationInvalid)
     }

@@ -1,9 +1,9 @@
-//! What stands beside an FTP server without a public address: the tunnels that make this one server reachable,
-//! and nothing else.
+//! What runs next to an FTP server without a public address: the tunnels that make this one server reachable, and
+//! nothing else.
 //!
-//! With the server's passive ports, each port is a secret tunnel of its own: `ftp` for the control connection,
-//! `d50000` … for data. Without them, one secret tunnel `px` leads to a proxy of ours that takes HTTP CONNECT to
-//! the FTP server only. frp's own `http_proxy` plugin would reach every host that this machine reaches.
+//! With the server's passive ports, each port is a secret tunnel: `ftp` for the control connection, `d50000` … for
+//! data. Without them, one secret tunnel `px` leads to our own proxy, which accepts HTTP CONNECT to the FTP server
+//! only. frp's `http_proxy` plugin would reach every host that this machine reaches.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -70,7 +70,7 @@ impl FtpFarSide {
     }
 }
 
-/// Takes HTTP CONNECT (RFC 9110, section 9.3.6) to one server, and refuses every other target. Serves until it is
+/// Accepts HTTP CONNECT (RFC 9110, section 9.3.6) to one server, and refuses every other target. Serves until it is
 /// dropped.
 #[derive(Debug)]
 pub struct FtpConnectProxy {
@@ -101,7 +101,7 @@ impl ConnectRules {
 }
 
 impl FtpConnectProxy {
-    /// Listens on loopback. `names` are names of the server beside its host; `data_ports` those that it may give for
+    /// Listens on loopback. `names` are names of the server besides its host; `data_ports` those that it may use for
     /// data connections.
     pub async fn start(
         server: &FtpFarSide,

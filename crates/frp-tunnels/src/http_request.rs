@@ -1,4 +1,4 @@
-//! One HTTP/1.1 request over a connection of its own, bounded in time and size.
+//! One HTTP/1.1 request over its own connection, bounded in time and size.
 
 use std::time::Duration;
 

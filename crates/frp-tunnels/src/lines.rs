@@ -36,7 +36,7 @@ pub enum LineMeaning {
         tunnel: String,
         reason: String,
     },
-    /// frpc has begun with these visitors: each listens, unless a start error of its address came before.
+    /// frpc has started these visitors: each listens, unless a start error of its address came before.
     VisitorsAdded(Vec<String>),
     /// The next line of a visitor's start is about this one.
     VisitorTried(String),
@@ -59,7 +59,7 @@ pub enum LineMeaning {
     Other,
 }
 
-/// Takes a line apart; one that is not frp's comes back as it is, [`LineLevel::Bare`].
+/// Parses a line; one that is not frp's is returned as it is, [`LineLevel::Bare`].
 pub fn parse_line(line: &str) -> LogLine {
     let line = strip_colours(line);
     let Some((level, rest)) = level_and_rest(&line) else {
@@ -73,7 +73,7 @@ pub fn parse_line(line: &str) -> LogLine {
         names.push(name);
         message = after;
     }
-    // the first is the run id, which is there once frpc is logged in
+    // the first is the run id, which exists once frpc is logged in
     let run_id = names.first().filter(|name| is_run_id(name));
     let tunnel =
         names.get(usize::from(run_id.is_some())..).and_then(<[_]>::last).map(|&name| name.to_owned());
@@ -185,7 +185,7 @@ fn is_run_id(name: &str) -> bool {
     name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Takes ANSI colour sequences out.
+/// Removes ANSI colour sequences.
 fn strip_colours(line: &str) -> String {
     let mut kept = String::with_capacity(line.len());
     let mut parts = line.trim_end_matches(['\r', '\n']).split('\u{1b}');

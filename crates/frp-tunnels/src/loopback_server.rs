@@ -1,4 +1,4 @@
-//! A bounded HTTP/1.1 server on loopback: it stands between frpc and what frpc's tunnel leads to.
+//! A bounded HTTP/1.1 server on loopback, between frpc and the tunnel's target.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 /// After an error of accept, such as no file handles left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Counts a connection; whoever upgrades it keeps a clone for as long as it lives on.
+/// Counts a connection; an upgraded connection keeps a clone for as long as it lives.
 pub(crate) type ConnectionSlot = Arc<OwnedSemaphorePermit>;
 
 /// Serves until it is dropped; exchanges that are under way then end on their own.

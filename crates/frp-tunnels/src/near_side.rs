@@ -1,5 +1,5 @@
-//! Where files are needed: one loopback address that stands for an FTP server behind a tunnel, or the address of
-//! the HTTP proxy that leads to it. The other end is [`crate::far_side`].
+//! Where files are needed: one loopback address for an FTP server behind a tunnel, or the address of the HTTP proxy
+//! that leads to it. The other end is [`crate::far_side`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;

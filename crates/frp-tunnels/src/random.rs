@@ -18,7 +18,7 @@ pub fn secret() -> Result<SecretString, RandomError> {
     Ok(SecretString::from(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-/// For an identifier, which is no secret: zeros where the system has nothing.
+/// For an identifier, which is not secret: zeros if the system has no random source.
 pub(crate) fn bytes() -> [u8; 16] {
     let mut bytes = [0; 16];
     let _ = getrandom::fill(&mut bytes);

@@ -1,4 +1,4 @@
-//! frp's v1 configuration as JSON, which frp takes as it takes TOML. The text is a secret: it holds the token.
+//! frp's v1 configuration as JSON, which frp accepts like TOML. The text is a secret: it holds the token.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ use crate::spec::{
 /// restarts what differs.
 const ATTEMPT_KEY: &str = "frp-tunnels-attempt";
 
-/// One tunnel as frpc is told of it.
+/// One tunnel as frpc is configured with it.
 #[derive(Debug, Clone)]
 pub struct RenderedTunnel<'a> {
     pub name: &'a str,
     pub spec: &'a TunnelSpec,
     /// Higher than before: frpc starts it again.
     pub attempt: u32,
-    /// The rewriting proxy that stands before the service.
+    /// The rewriting proxy in front of the service.
     pub rewriting: Option<SocketAddr>,
 }
 
@@ -85,7 +85,7 @@ pub fn fingerprint(spec: &TunnelSpec) -> [u8; 32] {
     let rendered = render(&Map::new(), &[RenderedTunnel { name, spec, attempt: 0, rewriting: None }]);
     let mut hash = Sha256::new();
     hash.update(rendered.expose_secret());
-    // what frpc is not told
+    // not part of frpc's configuration
     hash.update(format!("{:?}", spec.probe));
     if let TunnelKind::Http(http) = &spec.kind {
         hash.update(format!("{:?} {}", http.paths, http.strip_path));
@@ -107,8 +107,8 @@ fn with_tunnels(common: &Map<String, Value>, tunnels: &[RenderedTunnel<'_>]) -> 
     config
 }
 
-/// Every configuration file of frp is a Go template first. In JSON two opening braces stand side by side in
-/// strings only, where an escape means the same.
+/// frp treats every configuration file as a Go template first. In JSON, two opening braces in a row occur only in
+/// strings, where an escape means the same.
 pub fn escape_templates(json: &str) -> String {
     json.replace("{{", "\\u007b\\u007b")
 }

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 /// Where a tunnel is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TunnelState {
-    /// Wanted; no process has been told of it yet.
+    /// Wanted; not yet passed to a process.
     Pending,
     /// frpc is starting it, or the probe has not succeeded yet.
     Connecting,
@@ -101,7 +101,7 @@ impl TunnelStatus {
         }
     }
 
-    /// Goes on to the next state; `Ok(None)` where it is there already.
+    /// Enters the next state; `Ok(None)` if it is in that state already.
     pub fn become_state(
         &mut self,
         next: TunnelState,

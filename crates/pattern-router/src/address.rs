@@ -16,7 +16,7 @@ const METADATA: [IpAddr; 3] = [
 ];
 
 /// What a pod's address must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressPolicy {
     /// A pod's address lies in one of them.
     pub networks: Vec<IpNet>,

@@ -41,8 +41,9 @@ pub fn assemble(settings: Settings, previous: Option<&RouterState>) -> Result<Ro
         Some(state) => Arc::clone(state.directory.resolver()),
         None => resolver(&settings)?,
     };
-    let own_ports =
-        std::iter::once(settings.listen.port()).chain(settings.admin.map(|admin| admin.port())).collect();
+    let own_ports = std::iter::once(settings.sockets.listen.port())
+        .chain(settings.sockets.admin.map(|admin| admin.port()))
+        .collect();
     Ok(RouterState {
         generation: previous.map_or(0, |state| state.generation + 1),
         directory: Directory::new(resolver, settings.lookup_for, timeout),

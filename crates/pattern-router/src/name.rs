@@ -64,6 +64,13 @@ pub enum DomainError {
     TooLong,
 }
 
+impl Default for RoutedDomain {
+    /// A placeholder for a configuration that will be rejected anyway.
+    fn default() -> Self {
+        RoutedDomain { suffix: ".invalid".to_owned(), public_port: None }
+    }
+}
+
 impl RoutedDomain {
     /// `pool.example.com` or `pool.example.com:8443`, where 8443 is the port that browsers see.
     pub fn parse(text: &str) -> Result<RoutedDomain, DomainError> {
@@ -79,11 +86,6 @@ impl RoutedDomain {
             return Err(DomainError::TooLong);
         }
         Ok(RoutedDomain { suffix: format!(".{name}"), public_port })
-    }
-
-    /// A placeholder for a configuration that will be rejected anyway.
-    pub(crate) fn placeholder() -> RoutedDomain {
-        RoutedDomain { suffix: ".invalid".to_owned(), public_port: None }
     }
 
     /// Without a leading dot.

@@ -77,9 +77,9 @@ impl Reloader {
 
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let changed = [
-        ("host and port", old.listen != new.listen),
+        ("host and port", old.sockets.listen != new.sockets.listen),
         ("workers", old.workers != new.workers),
-        ("admin_host and admin_port", old.admin != new.admin),
+        ("admin_host and admin_port", old.sockets.admin != new.sockets.admin),
         ("log_format", old.log_format != new.log_format),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, RouterHealth, RouterMetrics, WORKER_SILENCE};
 use crate::assemble::{AssembleError, assemble};
-use crate::config::{self, ConfigError};
+use crate::config::{self, ConfigErrors};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::router::Router;
@@ -32,7 +32,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{0}")]
-    Config(#[from] ConfigError),
+    Config(#[from] ConfigErrors),
     #[error("{0}")]
     Assemble(#[from] AssembleError),
     #[error("{0}")]
@@ -87,7 +87,7 @@ fn start_workers(
     health: &Health,
 ) -> Result<(SocketAddr, Vec<JoinHandle<()>>), RunError> {
     // With port 0 the system chooses one: the others use the first one's.
-    let first = bind(settings.listen)?;
+    let first = bind(settings.sockets.listen)?;
     let listen = first.local_addr()?;
     let others = (1..settings.workers).map(|_| bind(listen));
     let listeners = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
@@ -126,7 +126,7 @@ impl Control {
         let health =
             Arc::new(RouterHealth { health: Arc::clone(&self.health), router: Arc::clone(&self.router) });
         let metrics = Arc::new(RouterMetrics { router: Arc::clone(&self.router), process: self.process });
-        let admin = match settings.admin {
+        let admin = match settings.sockets.admin {
             Some(address) => {
                 let host = address.ip().to_string();
                 let listener = service_kit::http::bind("admin_port", &host, address.port()).await?;

@@ -1,6 +1,6 @@
 //! The validated configuration, in the types that the data plane uses.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,15 +34,22 @@ pub enum ResolverSettings {
     },
 }
 
+impl Default for ResolverSettings {
+    fn default() -> Self {
+        ResolverSettings::List(Vec::new())
+    }
+}
+
 /// How access is decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AuthMode {
+    #[default]
     None,
     Session,
     Forward,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AuthSettings {
     pub mode: AuthMode,
     /// The secret itself, or a file that contains it and is read again when it changes.
@@ -55,15 +62,16 @@ pub struct AuthSettings {
 }
 
 /// The `Host` that a pod receives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum HostHeader {
+    #[default]
     Keep,
     /// `localhost:{port}`, in `Origin` too.
     Localhost,
 }
 
 /// Deadlines; none if a phase may take any time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// A client's TLS handshake, PROXY header and request head.
     pub head: Duration,
@@ -81,7 +89,7 @@ pub struct Timeouts {
     pub lookup: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     pub connections: usize,
     pub connections_per_client: usize,
@@ -99,8 +107,9 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AccessLog {
+    #[default]
     None,
     /// Rejected and failed requests.
     Errors,
@@ -108,17 +117,30 @@ pub enum AccessLog {
     OneOf(u32),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
+    #[default]
     Json,
     Human,
 }
 
-/// The whole configuration.
-#[derive(Debug, Clone)]
-pub struct Settings {
+/// The addresses that the router listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sockets {
     pub listen: SocketAddr,
     pub admin: Option<SocketAddr>,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Sockets { listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), admin: None }
+    }
+}
+
+/// The whole configuration. Its defaults are those of the key table.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub sockets: Sockets,
     pub admin_token: Option<SecretString>,
     pub admin_token_file: Option<PathBuf>,
     pub workers: usize,

@@ -25,7 +25,10 @@ fn the_configurations_of_manifests_and_compose_are_right() {
         let settings = pattern_router::config::load(&root().join(path), std::iter::empty());
         let settings = settings.unwrap_or_else(|error| panic!("{path}: {error}"));
         assert!(settings.ports.contains(8080), "{path}: the pool's pages");
-        assert!(settings.admin.is_some_and(|admin| admin.ip().is_unspecified()), "{path}: probes reach it");
+        assert!(
+            settings.sockets.admin.is_some_and(|admin| admin.ip().is_unspecified()),
+            "{path}: probes reach it"
+        );
     }
     let compose =
         pattern_router::config::load(&root().join("compose/router.yaml"), std::iter::empty()).unwrap();

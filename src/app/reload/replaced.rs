@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::storage::LocalStorage;
 
-/// Between two checks of who still works in them.
+/// The interval between two checks whether they are still in use.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Kept at most, each with a descriptor and a sweep: the one that was replaced first goes without.
 const MAX_REPLACED: usize = 64;
 
-/// They are swept as long as somebody has them, and settled at the end as the present ones are. Clones share them.
+/// They are swept as long as they are in use, and settled at the end like the present ones. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct ReplacedStorages(Arc<Mutex<VecDeque<ReplacedStorage>>>);
 
@@ -27,7 +27,7 @@ struct ReplacedStorage {
 }
 
 impl ReplacedStorages {
-    /// Keeps it, until nobody else has it. True where there was none before: [`ReplacedStorages::watch`] them.
+    /// Keeps it until it is no longer in use. True if there was none before: call [`ReplacedStorages::watch`].
     pub(super) fn keep(&self, storage: Arc<LocalStorage>, sweep: CancellationToken) -> bool {
         let mut kept = self.lock();
         let was_empty = kept.is_empty();
@@ -46,12 +46,12 @@ impl ReplacedStorages {
         was_empty
     }
 
-    /// Lets each go once nobody has it, until there is none, or until `stop`.
+    /// Drops each once it is no longer in use, until there is none, or until `stop`.
     pub(super) async fn watch(self, stop: CancellationToken) {
         while self.check() && stop.run_until_cancelled(sleep(CHECK_INTERVAL)).await.is_some() {}
     }
 
-    /// Lets those go that nobody has; false where none is left.
+    /// Drops those that are no longer in use; false if none is left.
     pub(super) fn check(&self) -> bool {
         let mut kept = self.lock();
         kept.retain(|ReplacedStorage { storage, sweep }| {
@@ -64,8 +64,8 @@ impl ReplacedStorages {
         !kept.is_empty()
     }
 
-    /// Waits until nothing is under way in any of them, nor in any of `present`; each for so long at most, all at once.
-    /// False where something is.
+    /// Waits until no call is in progress in any of them, nor in any of `present`; at most this long, for all
+    /// concurrently. False if there still is one.
     pub async fn settle_with(&self, present: BTreeMap<String, Arc<LocalStorage>>, within: Duration) -> bool {
         let mut settling = JoinSet::new();
         let replaced: Vec<_> = self.lock().iter().map(|one| Arc::clone(&one.storage)).collect();

@@ -69,8 +69,8 @@ impl OpenStorages {
         self.replaced.clone()
     }
 
-    /// Tries that begin from now on find what is in `opened`, and nothing of what is removed; those that are under way
-    /// go on with what they have, which is swept until the last of them has ended.
+    /// Tries that start from now on find what is in `opened`, and nothing of what is removed; running ones continue
+    /// with the storages they have, which are swept until the last of them has ended.
     pub fn change(
         &mut self,
         changes: &BTreeMap<String, ConnectionChange>,

@@ -1,4 +1,4 @@
-//! Tunnels for `check` and `submit`, which have no pod: opened, waited for, and let go at the end.
+//! Tunnels for `check` and `submit`, which have no pod: opened, awaited, and closed at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::config::{Config, FtpConnection};
 use crate::metrics::Metrics;
 use crate::tunnel::Tunnels;
 
-/// Between two looks at a tunnel that is not up yet.
+/// The interval for polling a tunnel that is not up yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// After `up_within`, for the reason why it is not up: the tunnel's own deadline began a moment later.
@@ -20,7 +20,7 @@ const REASON_GRACE: Duration = Duration::from_secs(2);
 /// Tunnels that some connections need.
 #[derive(Debug)]
 pub struct CommandTunnels {
-    /// `None` where no frpc can be used, and why.
+    /// The error if no frpc can be used.
     tunnels: Result<Arc<PodTunnels>, String>,
 }
 

@@ -1,10 +1,10 @@
-//! The pod's tunnels: opened as connections.ini says, watched, and reported to whoever sends connections through them.
-//! The only module that names the crate `frp_tunnels`.
+//! The pod's tunnels: opened according to connections.ini, monitored, and reported to the users of connections through
+//! them. The only module that names the crate `frp_tunnels`.
 //!
 //! ```text
-//! pod_tunnels   all of them: started, changed at a reload, told to the dispatcher
-//! open_tunnel   one: opened at a free address, its state, and whether something comes through it
-//! translate     sections of connections.ini in the words of `frp_tunnels`
+//! pod_tunnels   all of them: started, changed at a reload, reported to the dispatcher
+//! open_tunnel   one: opened at a free address, its state, and whether it works
+//! translate     sections of connections.ini converted for `frp_tunnels`
 //! for_commands  tunnels for `check` and `submit`, which have no pod
 //! ```
 

@@ -51,7 +51,7 @@ pub(super) struct ManagedTunnel {
     suspected: Notify,
 }
 
-/// What is told of it.
+/// Its reported state.
 #[derive(Clone, Debug)]
 struct TunnelStatus {
     state: &'static str,
@@ -82,7 +82,7 @@ const OWN_HOLDERS: usize = 2;
 /// Why watching ended.
 enum WatchEnd {
     Stopped,
-    /// Its address is not free, or its frpc is gone: it is to be opened anew.
+    /// Its address is not free, or its frpc is gone: it must be reopened.
     Anew,
 }
 
@@ -243,7 +243,7 @@ impl ManagedTunnel {
         found.map(|failure| task_failure(&self.config.name, &failure))
     }
 
-    /// Looks at its parts, and says what has changed. True where it must be opened anew.
+    /// Checks its parts, and reports what has changed. True if it must be reopened.
     fn refresh(&self, parts: &TunnelParts) -> bool {
         let (state, connects) = match lock(&self.opened).as_ref() {
             Some(opened) => opened.state(),
@@ -266,7 +266,7 @@ impl ManagedTunnel {
         is_taken
     }
 
-    /// Takes note of a state, and tells of it where it is another one.
+    /// Records a state, and reports it if it has changed.
     fn stand(&self, state: &TunnelState, parts: &TunnelParts) {
         let (label, failure) = (state.label(), state.failure().cloned());
         let is_same = {
@@ -302,7 +302,7 @@ impl ManagedTunnel {
         self.announce(parts);
     }
 
-    /// Tells whoever sends connections through it how it is.
+    /// Reports its state to the users of connections through it.
     pub fn announce(&self, parts: &TunnelParts) {
         let outage = self.outage();
         let users = lock(&self.users).clone();

@@ -1,4 +1,4 @@
-//! All tunnels of a pod: started, changed at a reload, and told of to the dispatcher.
+//! All tunnels of a pod: started, changed at a reload, and reported to the dispatcher.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::insight::TunnelReport;
 use crate::metrics::Metrics;
 use crate::tunnel::{TunnelEntrance, TunnelVerdict, Tunnels};
 
-/// Told of each change: the connection, and why its way is lost; `None`: it is there.
+/// Notified of each change: the connection, and why its route is lost; `None`: it is up.
 type WayListener = Box<dyn Fn(&str, Option<&Failure>) + Send + Sync>;
 
 /// What all tunnels share.
@@ -91,11 +91,11 @@ pub struct PodTunnels {
 }
 
 impl PodTunnels {
-    /// Begins to open those that the configuration has. Only a missing frpc is found at once. Call it within the
+    /// Starts to open those in the configuration. Only a missing frpc is detected at once. Must be called within the
     /// runtime.
     ///
     /// # Errors
-    /// Where there are tunnels, and no frpc that can be used.
+    /// If there are tunnels, but no usable frpc.
     pub async fn start(config: &Config, metrics: &Metrics) -> Result<Arc<PodTunnels>, AppError> {
         let identity = PodIdentity::of(config);
         if !config.connections.tunnels.is_empty() {
@@ -111,7 +111,7 @@ impl PodTunnels {
         Ok(tunnels)
     }
 
-    /// Has every change told from now on, and what holds now.
+    /// Reports every change from now on, and the present state.
     pub fn attach(&self, listener: impl Fn(&str, Option<&Failure>) + Send + Sync + 'static) {
         *self.parts.listener.write().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(listener));
         self.announce();
@@ -148,7 +148,7 @@ impl PodTunnels {
         }
     }
 
-    /// Tells the listener how each is.
+    /// Reports the state of each to the listener.
     pub fn announce(&self) {
         for tunnel in self.all() {
             tunnel.announce(&self.parts);

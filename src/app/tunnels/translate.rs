@@ -18,9 +18,9 @@ use crate::tunnel::EntranceKind;
 const CONTROL_PORT: u16 = 2121;
 /// Addresses that are tried for a tunnel before it is reported that none is free.
 const ADDRESSES_TRIED: u32 = 64;
-/// Probes are made here, where it is known whether sessions are open; frpc's client makes the first one.
+/// Probes are sent from here, where it is known whether sessions are open; frpc's client only sends the first one.
 const CLIENTS_OWN_PROBES: Duration = Duration::from_secs(24 * 3600);
-/// Tunnels of one frpc: there is no limit but the configuration's.
+/// The tunnels of one frpc: only the configuration limits them.
 const MAX_TUNNELS: usize = 100_000;
 
 /// What a pod's tunnels have in common.
@@ -134,7 +134,7 @@ fn control_port(tunnel: &FrpTunnel) -> u16 {
     (CONTROL_PORT..=u16::MAX).find(is_free).unwrap_or(CONTROL_PORT)
 }
 
-/// Pods of one machine may share its loopback: each begins to look at another place.
+/// Pods on one machine may share its loopback: each starts its search at another address.
 fn free_address(
     tunnel: &FrpTunnel,
     identity: &PodIdentity,
@@ -146,7 +146,7 @@ fn free_address(
     let mut last = None;
     for offset in 0..ADDRESSES_TRIED.min(identity.addresses.count()) {
         let address = identity.addresses.nth(begin.wrapping_add(attempt).wrapping_add(offset));
-        // the first and the last of a range stand for a network, should anybody look at it so
+        // the first and the last of a range denote a network, if interpreted that way
         if matches!(address.octets(), [_, _, _, 0 | 255]) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! What `batch` may be told.
+//! The arguments of `batch`.
 
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
@@ -78,7 +78,7 @@ pub struct CancelArgs {
     #[command(flatten)]
     pub batch: OneBatchArgs,
 
-    /// Also where nobody has announced this batch: one of a producer that sets the header ftp-batch and does no more
+    /// Also if the batch was never announced: that of a producer that only sets the header ftp-batch
     #[arg(long)]
     pub unannounced: bool,
 }
@@ -102,7 +102,7 @@ pub struct WaitArgs {
 }
 
 const EXAMPLES: &str = "\
-All tasks of one submit are a batch; its id is printed, and stands in the header ftp-batch of its records and answers.
+All tasks of one submit are a batch; its id is printed, and is in the header ftp-batch of its records and answers.
 A producer may set that header as well. What is known of batches is on the topic kafka.control_topic; the command
 topics makes it.
 
@@ -114,10 +114,10 @@ Examples:
   ftp-pooler batch wait 20260102T030405Z-1a2b3c4d --timeout 1h
 
 Exit codes:
-   0  all is well; wait: each task was completed
+   0  success; wait: each task was completed
    1  wait: at least one failed; cancel: no task was open
   65  there is no such batch
-  69  Kafka, or the control topic, is not there
+  69  Kafka is unavailable, or the control topic does not exist
   75  wait: --timeout is over and tasks are open
   78  the configuration is wrong
  130  interrupted";

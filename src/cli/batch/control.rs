@@ -8,7 +8,7 @@ use crate::batch::{BatchBoard, BatchNews, KnownBatch};
 use crate::client::{ClientError, Cluster, Ends, Outgoing, Range, Reader, Sender};
 use crate::config::KafkaConfig;
 
-/// What stands on the control topic.
+/// The content of the control topic.
 #[derive(Debug)]
 pub(in crate::cli) struct BatchLog {
     board: BatchBoard,

@@ -14,9 +14,9 @@ use crate::cli::submit::FailureLine;
 use crate::client::{ClientError, Cluster, Message, Range, Reader};
 use crate::config::KafkaConfig;
 
-/// An answer may bear an earlier time than its batch: pods' clocks and ours differ.
+/// An answer may have an earlier time than its batch: pods' clocks and ours differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
-/// Tasks whose answers are told apart; of a larger batch the further answers are counted as they come.
+/// Tasks whose answers are tracked individually; of a larger batch the further answers are counted as they come.
 const MAX_REMEMBERED: usize = 5_000_000;
 /// Failures that are kept of each batch.
 const NAMED: usize = 100;
@@ -47,9 +47,9 @@ impl BatchCounts {
         self.completed + self.failed
     }
 
-    /// Takes an answer to one of its tasks.
+    /// Counts an answer to one of its tasks.
     ///
-    /// Of a task that has several, as one that has failed and was sent again, a completion counts, else the first one.
+    /// If a task has several, such as one that failed and was sent again, a completion counts, else the first one.
     pub fn take(&mut self, answer: ReadAnswer) {
         let id = answer.task_id.as_ref().map(|id| self.hash.hash_one(id));
         let before = id.and_then(|id| self.tasks.get(&id)).cloned();
@@ -82,7 +82,7 @@ impl BatchCounts {
         }
     }
 
-    /// A task's failure counts no more: it was completed after all.
+    /// A task's failure no longer counts: it was completed after all.
     fn take_back(&mut self, code: &str, task_id: Option<&str>) {
         self.failed = self.failed.saturating_sub(1);
         if let Some(count) = self.by_code.get_mut(code) {
@@ -126,7 +126,7 @@ pub(super) fn read(message: &Message) -> Option<ReadAnswer> {
 /// Both answer topics, from where the oldest of these batches was submitted to where they end now.
 ///
 /// # Errors
-/// A topic is not there, or the brokers do not answer.
+/// A topic does not exist, or the brokers do not answer.
 pub(super) fn ranges(
     kafka: &KafkaConfig,
     cluster: &Cluster,

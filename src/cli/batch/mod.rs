@@ -200,7 +200,7 @@ fn cancel(args: &CancelArgs) -> Result<u8, CommandError> {
     Ok(if open == 0 && !was_cancelled { EXIT_FAILURE } else { EXIT_OK })
 }
 
-/// How many tasks it has, nobody knows.
+/// How many tasks it has is unknown.
 fn cancel_unannounced(kafka: &KafkaConfig, args: &OneBatchArgs) -> Result<u8, CommandError> {
     let id = &args.id;
     if id.is_empty() || id.len() > MAX_ID_BYTES || id.contains('/') {

@@ -1,4 +1,4 @@
-//! Waits until all tasks of a batch are answered, whoever has submitted it.
+//! Waits until all tasks of a batch are answered, whichever program submitted it.
 
 use std::time::{Duration, Instant};
 

@@ -10,7 +10,7 @@ use crate::config::Config;
 
 pub(super) struct CheckReport<'a> {
     pub config: &'a Config,
-    /// The configuration, where it is asked for.
+    /// The configuration, with `--show-config`.
     pub shown: Option<&'a str>,
     /// `None` where the files alone were checked.
     pub findings: Option<&'a [CheckFinding]>,
@@ -40,7 +40,7 @@ impl CheckReport<'_> {
         document
     }
 
-    /// In the order of the configuration, but what failed comes last, where it is still on the screen.
+    /// In the order of the configuration, but failures last, where they are still on the screen.
     pub fn table(&self) -> String {
         let Some(findings) = self.findings else { return self.offline() };
         let rank = |finding: &&CheckFinding| match finding.found {

@@ -46,7 +46,7 @@ pub(super) async fn try_server(connection: &FtpConnection, is_deep: bool) -> Fou
     if is_well { Found::Well(found) } else { Found::Failed(found) }
 }
 
-/// What the key allows now, where it limits anything at any time.
+/// The key's current limit, if it has one at any time.
 pub(super) fn limited(key: &str, timetable: &BandwidthTimetable) -> String {
     if timetable.is_unlimited() {
         return String::new();
@@ -73,7 +73,7 @@ async fn list(connection: &FtpConnection, session: &mut Session) -> Result<Strin
                 "; timeout: no byte of its directory's listing came within {waited} s{PASSIVE_PORTS}"
             ))
         }
-        // An inbox where one may write and not look; what the data connection does is not known then.
+        // A drop box: writable, but not listable; whether the data connection works is not known then.
         Ok(Err(error)) if is_refusal(&error) => Ok(format!("; its directory may not be listed ({error})")),
         Ok(Err(error)) => {
             let is_about_data = matches!(error.failure.code, Code::ConnectFailed | Code::Timeout);

@@ -1,4 +1,4 @@
-//! What `failures` may be told.
+//! The arguments of `failures`.
 
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
@@ -185,16 +185,16 @@ Examples:
   ftp-pooler failures retry --all --wait                and is it done now?
 
 Exit codes:
-   0  all is well
+   0  success
    1  retry: some could not be sent, and were named; with --wait: or at least one failed again
-  69  Kafka is not there
+  69  Kafka is unavailable
   75  retry --wait: --timeout is over and tasks are open
   78  the configuration is wrong";
 
 const RETRY_NOTES: &str = "\
 The original task is sent again, with a header ftp-pooler-retry-of that says which failure it answers. A failure
 whose header is found on the input topic is not sent again, so this may be run twice, or by two at a time: both
-use one transactional.id (GROUP--failures-retry), and the one that began later ends the other. Where the input
-topic no longer holds everything since a failure, it cannot be told, and the failure is left out
-(--unknown-too sends it all the same). A task that was cut to fit its topic cannot be sent again, nor one that
+use one transactional.id (GROUP--failures-retry), and the one that started later ends the other. If the input
+topic no longer holds everything since a failure, this cannot be determined, and the failure is skipped
+(--unknown-too sends it anyway). A task that was cut to fit its topic cannot be sent again, nor one that
 was none.";

@@ -20,7 +20,7 @@ use crate::text::{nearest, rfc3339, shorten};
 const MAX_GROUPS: usize = 10_000;
 /// Bytes of a message, and of the two paths, in the table.
 const SHOWN_BYTES: usize = 120;
-/// Stands for no connection, and for those above [`MAX_GROUPS`].
+/// Failures without a connection, and of the connections beyond [`MAX_GROUPS`].
 const NO_CONNECTION: &str = "-";
 
 #[derive(Debug, Serialize)]
@@ -45,7 +45,7 @@ struct FailureGroup {
     code: String,
     connection: Option<String>,
     count: u64,
-    /// Not sent again since, and not cancelled; null where that was not asked for (--summary, --open).
+    /// Not sent again since, and not cancelled; null unless it was requested (--summary, --open).
     open: Option<u64>,
     first: String,
     last: String,
@@ -58,7 +58,7 @@ struct FailureListing {
     /// The latest, in order.
     rows: BTreeMap<(Timestamp, i32, i64), FailureRow>,
     groups: BTreeMap<(String, Option<String>), FoundGroup>,
-    /// Of all, where that was asked for.
+    /// Of all, if requested.
     open: Option<u64>,
 }
 

@@ -27,7 +27,7 @@ const BATCH: usize = 500;
 const BATCH_BYTES: usize = 4 << 20;
 /// Failures that could not be sent and are named.
 const NAMED: usize = 100;
-/// Failures of one task that one record may stand for.
+/// Failures of one task that one record may cover.
 const MAX_SAME: usize = 1_000;
 
 /// What a run has done.
@@ -38,7 +38,7 @@ struct RetryReport {
     /// Failures whose very same task is among those.
     same_task: u64,
     already_sent: u64,
-    /// Of which it cannot be told whether they were sent.
+    /// Those for which it cannot be determined whether they were sent.
     unknown: u64,
     not_sendable: u64,
     /// The first hundred that were not sent, with the reason.
@@ -97,7 +97,7 @@ impl RetryPlan {
         true
     }
 
-    /// Takes out what was sent before, and what nobody can tell.
+    /// Removes those that were sent before, and those that cannot be determined.
     fn settle(&mut self, evidence: &RetryEvidence, unknown_too: bool, report: &mut RetryReport) {
         for (hash, same) in &mut self.all {
             same.retain(|at| {
@@ -138,11 +138,11 @@ pub(super) fn retry(args: &RetryArgs) -> Result<u8, CommandError> {
     super::list::warn_of_unknown(&args.choice.connection, &config);
     let wanted = FailureQuery::new(&args.choice, Timestamp::now());
     let cluster = Cluster::new(&config.kafka)?;
-    // Brokers that are away and topics that are not there are told with a reason here; what follows would time out.
+    // Unavailable brokers and missing topics are reported here with the reason; the steps below would time out.
     for topic in [&config.kafka.fail_topic, &config.kafka.input_topic] {
         cluster.required_ends(topic)?;
     }
-    // From here on nobody else can send: what is found below holds until the end.
+    // From here on no other sender is possible: what is found below holds until the end.
     let mut sender = if args.dry_run {
         None
     } else {

@@ -1,8 +1,8 @@
-//! Which failures were sent again already: the input topic tells, by a header on what was sent.
+//! Which failures were sent again already: the input topic shows it, by a header on the records sent.
 //!
-//! The header and the record are one, and records are sent in transactions of one transactional id. Whoever
-//! begins with that id waits until what its predecessor had open is committed or aborted, and no predecessor
-//! commits after that (KIP-98). So what is read from the input topic afterwards, up to its end, is all there is.
+//! The header and the record are one, and records are sent in transactions of one transactional id. Initialising that
+//! id waits until the predecessor's open transaction is committed or aborted, and no predecessor commits after that
+//! (KIP-98). So what is read from the input topic afterwards, up to its end, is complete.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::client::{ClientError, Cluster, Ends, Range, Reader};
 use crate::config::KafkaConfig;
 use crate::record::RETRY_OF;
 
-/// A record that was sent after a failure may bear an earlier time: pods' clocks and ours differ.
+/// A record that was sent after a failure may have an earlier time: pods' clocks and ours differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
 
-/// Where a failure stands, within the failure topic.
+/// A failure's position in the failure topic.
 pub(super) type FailurePosition = (i32, i64);
 
 /// What [`RETRY_OF`] holds for these failures.
@@ -33,7 +33,7 @@ fn positions<'a>(header: &'a str, topic: &'a str) -> impl Iterator<Item = Failur
     })
 }
 
-/// What the input topic tells.
+/// What the input topic shows.
 #[derive(Debug)]
 pub(super) struct RetryEvidence {
     pub sent: HashSet<FailurePosition>,
@@ -71,7 +71,7 @@ impl RetryEvidence {
         Ok(RetryEvidence { sent, complete_from })
     }
 
-    /// The same for a look, which others may make outdated at once; `None` where there is no input topic.
+    /// The same as a snapshot, which other senders may outdate at once; `None` if there is no input topic.
     ///
     /// # Errors
     /// The brokers do not answer.
@@ -113,7 +113,7 @@ fn complete_from(
     if let Some(from) = by_settings {
         return Ok(Some(from));
     }
-    // Else the first record that is left tells: everything from its time on is there.
+    // Otherwise the first remaining record decides: everything since its time is available.
     let first: Vec<Range> = begun
         .iter()
         .map(|(partition, ends)| Range {

@@ -10,7 +10,7 @@ use crate::cli::output::note;
 use crate::client::{ClientError, Cluster, Message, Range, Reader};
 use crate::config::KafkaConfig;
 
-/// A failure, and where it stands.
+/// A failure, and its position.
 #[derive(Debug)]
 pub(super) struct ScannedFailure {
     pub topic: Arc<str>,
@@ -61,7 +61,7 @@ impl<'a> FailureQuery<'a> {
 /// The parts of the failure topic that can hold what is wanted, as they are now.
 ///
 /// # Errors
-/// The topic is not there, or the brokers do not answer.
+/// The topic does not exist, or the brokers do not answer.
 pub(super) fn ranges(
     cluster: &Cluster,
     kafka: &KafkaConfig,

@@ -1,4 +1,4 @@
-//! What `feeds` may be told.
+//! The arguments of `feeds`.
 
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
@@ -42,7 +42,7 @@ pub enum FeedsCommand {
     Pause(OneFeedArgs),
     /// Resume a paused feed
     Resume(OneFeedArgs),
-    /// Forget that files have become tasks: what is there is new at the next listing
+    /// Forget that files have become tasks: existing files are new at the next listing
     Forget(ForgetArgs),
 }
 
@@ -78,7 +78,7 @@ pub struct ForgetArgs {
     #[arg(add = ArgValueCompleter::new(complete::feeds))]
     pub name: String,
 
-    /// Files, by their paths beneath the feed's source
+    /// Files, by their paths below the feed's source
     #[arg(value_name = "PATH", required_unless_present = "all")]
     pub paths: Vec<String>,
 
@@ -95,7 +95,7 @@ pub struct ForgetArgs {
 }
 
 const EXAMPLES: &str = "\
-Feeds are the directories in config.yaml whose new files become tasks by themselves. What is shown here is what the pod that
+Feeds are the directories in config.yaml whose new files become tasks automatically. What is shown here is what the pod that
 lists for a feed has written to the topic kafka.feeds_topic; what is asked for here goes there as well, and the feed's
 owner does it, or the next one where there is none now.
 
@@ -108,7 +108,7 @@ Examples:
   ftp-pooler feeds forget invoices --all
 
 Exit codes:
-   0  all is well
+   0  success
   65  there is no such feed
-  69  Kafka is not there
+  69  Kafka is unavailable
   78  the configuration is wrong";

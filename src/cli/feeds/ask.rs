@@ -8,7 +8,7 @@ use crate::config::KafkaConfig;
 use crate::feeds::{FeedRecord, FeedRequest, partition_of};
 use crate::text::rfc3339;
 
-/// Who asks, now.
+/// A request of this user, now.
 pub(super) fn request() -> FeedRequest {
     FeedRequest { at: rfc3339(Timestamp::now()), by: who() }
 }

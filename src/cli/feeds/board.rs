@@ -12,7 +12,7 @@ use crate::feeds::{BOARD_PARTITION, FeedRecord, FeedStatus};
 pub(super) struct FeedStatuses(BTreeMap<String, FeedStatus>);
 
 impl FeedStatuses {
-    /// Reads them; where there is no such topic, no owner has said anything.
+    /// Reads them; empty if there is no such topic.
     ///
     /// # Errors
     /// The brokers do not answer.

@@ -1,4 +1,4 @@
-//! `ftp-pooler feeds`: what feeds do, and what they are told.
+//! `ftp-pooler feeds`: shows feeds, and sends requests to them.
 //!
 //! ```text
 //! args    the options

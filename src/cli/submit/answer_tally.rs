@@ -9,7 +9,7 @@ use crate::cli::answer::{AnswerStatus, FailureAnswer, FileEnds, ReadAnswer};
 
 /// Tasks that one run may wait for: 40 bytes each are held.
 pub(super) const MAX_AWAITED: u64 = 5_000_000;
-/// Failures that are named; of more the number is told.
+/// Failures that are listed; of the others only the number is reported.
 const NAMED: usize = 100;
 
 /// A failure, in a few words.
@@ -50,7 +50,7 @@ impl AnswerTally {
         self.open_count += 1;
     }
 
-    /// Takes an answer; false where it is nobody's here, or the second one to a task.
+    /// Counts an answer; false if it belongs to no task of this run, or is the second one to a task.
     pub fn take(&mut self, answer: ReadAnswer) -> bool {
         let Some(task_id) = answer.task_id else { return false };
         let key = hash(&task_id);

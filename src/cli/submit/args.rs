@@ -1,4 +1,4 @@
-//! What `submit` may be told.
+//! The arguments of `submit`.
 
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
@@ -70,12 +70,12 @@ pub struct FileSelection {
     #[arg(long, short = 'r', requires = "destination")]
     pub recursive: bool,
 
-    /// With --recursive: list so many levels of directories; 1 is the place itself
+    /// With --recursive: maximum depth of directories; 1 is the source directory itself
     #[arg(long, value_name = "N", requires = "recursive", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub max_depth: Option<u16>,
 
     /// Only files that match; may be given several times. Without a slash the pattern is compared with the
-    /// file's name, with one with its path beneath the source: *, ?, [abc], {a,b}, and ** across directories
+    /// file's name, with one with its path below the source: *, ?, [abc], {a,b}, and ** across directories
     #[arg(long, value_name = "PATTERN", requires = "destination")]
     pub include: Vec<String>,
 
@@ -83,8 +83,8 @@ pub struct FileSelection {
     #[arg(long, value_name = "PATTERN", requires = "destination")]
     pub exclude: Vec<String>,
 
-    /// Only files changed after this: a duration ago (1d, 90m), or a time (2025-01-15T10:30:00Z). A time that the
-    /// server's listing does not tell well enough is asked for (MDTM); what is not known then is passed over and
+    /// Only files changed after this: a duration ago (1d, 90m), or a time (2025-01-15T10:30:00Z). If the server's
+    /// listing is not precise enough, the time is requested (MDTM); files whose time is still unknown are skipped and
     /// reported
     #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
     pub newer_than: Option<TimeArgument>,
@@ -106,7 +106,7 @@ pub struct FileSelection {
     #[arg(long, requires = "destination")]
     pub skip_existing: bool,
 
-    /// Exit with 1 where no file is chosen; those that --skip-existing leaves out count as chosen [default: true where
+    /// Exit with 1 if no file is chosen; those that --skip-existing leaves out count as chosen [default: true if
     /// there are subdirectories and --recursive is not given, else false]
     #[arg(long, value_name = "BOOL", requires = "destination", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub fail_if_none: Option<bool>,
@@ -144,7 +144,7 @@ pub struct TaskOptions {
     #[arg(long, value_name = "HOW", value_enum, requires = "destination")]
     pub verify: Option<VerifyArg>,
 
-    /// What to do with a download's source: keep, delete, or move_to:DIRECTORY, beneath which it keeps its
+    /// What to do with a download's source: keep, delete, or move_to:DIRECTORY, below which it keeps its
     /// path [default: keep]
     #[arg(long, value_name = "WHAT", value_parser = AfterTransfer::parse, requires = "destination")]
     pub after: Option<AfterTransfer>,
@@ -161,7 +161,7 @@ pub struct TaskOptions {
     #[arg(long, requires = "destination")]
     pub no_defer: bool,
 
-    /// Deadline: tasks do not begin after it; a duration from now (2h), or a time
+    /// Deadline: tasks do not start after it; a duration from now (2h), or a time
     #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
     pub deadline: Option<TimeArgument>,
 }
@@ -254,7 +254,7 @@ Examples:
   ftp-pooler submit tasks.jsonl                     all of them, or none if a line is wrong
   make-tasks | ftp-pooler submit - --id-from random --wait
   ftp-pooler submit remote-ftp:/pub/ local:/in/ --recursive --include '*.csv' --newer-than 1d --wait
-  ftp-pooler submit remote-ftp:/pub/ local:/in/ -r --skip-existing --wait     in cron: only what is not there yet
+  ftp-pooler submit remote-ftp:/pub/ local:/in/ -r --skip-existing --wait     in cron: only new files
   ftp-pooler submit local:/out/report.pdf remote-ftp:/inbox/report.pdf --no-overwrite
   ftp-pooler submit remote-ftp:/pub/ local:/in/ -r --dry-run > tasks.jsonl
 
@@ -264,9 +264,9 @@ Exit codes:
       understood, its name is not in the connection's charset, its time is not known well enough for --newer-than
       or --older-than, or its directory was refused (all others were sent; --output json: passed_over); or no file
       was chosen (--fail-if-none)
-  65  lines or files that make no task, or a source that is not there; nothing was sent (with --keep-going: the
+  65  lines or files that are not valid tasks, or a missing source; nothing was sent (with --keep-going: the
       others were)
-  69  Kafka or the source's server is not there; the last lines say how much was sent
+  69  Kafka or the source's server is unavailable; the last lines say how much was sent
   75  --timeout is over and tasks are open
   78  the configuration is wrong
  130  interrupted; the last lines say what was sent and what is open";

@@ -1,11 +1,11 @@
-//! What stands at the destination already, for `--skip-existing`.
+//! What exists at the destination already, for `--skip-existing`.
 
 use std::collections::HashMap;
 use std::io;
 
 use super::patient_session::PatientSessions;
 use crate::config::FileCriteria;
-use crate::listing::{Decision, ListedSource, Location, WalkError, WalkVisitor, walk};
+use crate::listing::{FilterDecision, ListedSource, Location, WalkError, WalkVisitor, walk};
 
 /// Files at the destination that are held at most: some hundred bytes each.
 const MAX_FILES: usize = 5_000_000;
@@ -14,12 +14,12 @@ const MAX_FILES: usize = 5_000_000;
 #[derive(Debug, Default)]
 pub(super) struct ExistingFiles {
     sizes: HashMap<String, u64>,
-    /// The destination's own name, where it may be that of a file.
+    /// The destination's own name, if it may be that of a file.
     name: Option<String>,
 }
 
 impl ExistingFiles {
-    /// Lists the destination; one that is not there holds nothing.
+    /// Lists the destination; a missing one is empty.
     ///
     /// # Errors
     /// It cannot be listed to its end, or holds more than [`MAX_FILES`].
@@ -32,7 +32,7 @@ impl ExistingFiles {
         let everything = FileCriteria { recursive: is_recursive, ..FileCriteria::default() };
         let sessions = PatientSessions::with(destination, say);
         match walk(destination, &everything, &mut sizes, &sessions).await {
-            Err(error) if !error.is_not_there() => return Err(error),
+            Err(error) if !error.is_missing() => return Err(error),
             _ => {}
         }
         let SizesByPath(sizes) = sizes;
@@ -40,20 +40,20 @@ impl ExistingFiles {
         Ok(ExistingFiles { sizes, name: name.map(str::to_owned) })
     }
 
-    /// Whether a file of the source is there, as far as its size tells.
+    /// Whether a file of the source exists there, judging by its size.
     pub fn has(&self, found: &ListedSource, is_single: bool) -> bool {
         let path = self.name.as_ref().filter(|_| is_single).unwrap_or(&found.path);
         found.size.is_some() && self.sizes.get(path).copied() == found.size
     }
 }
 
-/// Takes every file.
+/// Accepts every file.
 #[derive(Default)]
 struct SizesByPath(HashMap<String, u64>);
 
 impl WalkVisitor for SizesByPath {
-    fn decide(&self, _: &ListedSource) -> Decision {
-        Decision::Take
+    fn decide(&self, _: &ListedSource) -> FilterDecision {
+        FilterDecision::Take
     }
 
     fn enters(&self, _: &str) -> bool {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::task::{Rejected, UnknownOption};
 
-/// Mistakes that are named; of more it tells the number.
+/// Mistakes that are listed; of the others only the number is reported.
 const NAMED: usize = 1_000;
 /// The same for remarks.
 const REMARKS: usize = 20;
@@ -73,7 +73,7 @@ impl InputErrors {
         }
     }
 
-    /// A line for each; `source` is the file they stand in.
+    /// A line for each; `source` is the file that has them.
     pub fn told(&self, source: &str) -> String {
         let mut lines: Vec<String> = self
             .named

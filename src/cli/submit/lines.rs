@@ -1,4 +1,4 @@
-//! Tasks that somebody else has made: one JSON object a line.
+//! Ready-made tasks: one JSON object a line.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _};
@@ -17,16 +17,16 @@ use crate::task::{Operation, Rejected, Task, UnknownOption, decode};
 #[derive(Debug)]
 pub(super) struct LineRules<'a> {
     pub connections: &'a ConfiguredConnections,
-    /// Bytes that Kafka takes as a record's value at most.
+    /// Maximum bytes of a record's value that Kafka accepts.
     pub max_bytes: usize,
     /// Gives an id to tasks that have none.
     pub id_from: Option<IdFrom>,
 }
 
-/// Checks all lines of `input` and takes the right ones into `spool`. Empty lines are no tasks.
+/// Checks all lines of `input` and puts the valid ones into `spool`. Empty lines are skipped.
 ///
 /// # Errors
-/// As of reading and of the spool.
+/// Errors of reading and of the spool.
 pub(super) fn read(
     mut input: impl BufRead,
     rules: &LineRules<'_>,

@@ -55,7 +55,7 @@ use crate::app::CommandTunnels;
 use crate::client::Sender;
 use crate::config::{Config, ConfiguredConnections};
 use crate::listing::{
-    self, Decision, FileFilter, ListedSource, Location, LocationConnection, PassedOver, TaskBuilder,
+    self, FileFilter, FilterDecision, ListedSource, Location, LocationConnection, PassedOver, TaskBuilder,
     WalkSummary, WalkVisitor, walk,
 };
 use answer_tally::MAX_AWAITED;
@@ -117,7 +117,7 @@ struct SubmitProblems {
     is_none: bool,
 }
 
-/// What a listing came to, beside the tasks.
+/// What a listing yielded besides the tasks.
 #[derive(Debug, Default)]
 struct FileChoice {
     passed_over: PassedOver,
@@ -271,7 +271,7 @@ struct ChosenFiles<'a> {
 }
 
 impl WalkVisitor for ChosenFiles<'_> {
-    fn decide(&self, file: &ListedSource) -> Decision {
+    fn decide(&self, file: &ListedSource) -> FilterDecision {
         self.filter.decide(file)
     }
 

@@ -1,5 +1,5 @@
-//! Looks at the pool while a run waits for its answers, on a thread of its own: how many bytes of its files are there, and
-//! why no answer comes. What cannot be asked is not known, and the run goes on without it.
+//! Polls the pool while a run waits for its answers, on its own thread: how many bytes of its files are transferred,
+//! and why no answer comes. What cannot be polled stays unknown, and the run continues without it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,11 +19,11 @@ use crate::cli::pool_pods::PoolPods;
 use crate::client::{Cluster, pool_members};
 use crate::config::Config;
 
-/// Between two looks at the pods' transfers.
+/// Between two polls of the pods' transfers.
 const TRANSFERS_EVERY: Duration = Duration::from_secs(1);
-/// Between two looks for pods, and at why nothing comes.
+/// Between two searches for pods, and checks of why no answer comes.
 const SITUATION_EVERY: Duration = Duration::from_secs(10);
-/// The first look comes early: before it nothing is known.
+/// The first poll comes early: before it nothing is known.
 const FIRST_AFTER: Duration = Duration::from_secs(2);
 /// Records that are read to see whose are deferred.
 const MAX_READ: u64 = 20_000;
@@ -33,12 +33,12 @@ const TRANSFERS: &str = "/api/v1/transfers?limit=1000";
 /// What was seen last.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Task ids and bytes of what is in flight; `None` where no pod could be asked.
+    /// Task ids and bytes of what is in flight; `None` if no pod could be reached.
     transfers: Option<Vec<(String, u64)>>,
     situation: Option<Situation>,
 }
 
-/// Ends with the run: its thread looks no more once this is dropped.
+/// Ends with the run: dropping this stops the thread.
 #[derive(Debug)]
 pub(super) struct PoolObserver {
     seen: Arc<Mutex<Seen>>,
@@ -69,7 +69,7 @@ impl PoolObserver {
         ours.map(|(_, bytes)| bytes).sum()
     }
 
-    /// What becomes of the open tasks.
+    /// The state of the open tasks.
     pub fn situation(&self) -> Option<Situation> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).situation.clone()
     }
@@ -128,7 +128,7 @@ impl LookOut {
         (!pages.is_empty()).then(|| pages.into_iter().flat_map(rows).collect())
     }
 
-    /// `None` where it cannot be told.
+    /// `None` if it cannot be determined.
     fn situation(&self, pods: &[PodUrl]) -> Option<Situation> {
         let kafka = &self.config.kafka;
         if let Err(error) = Cluster::new(kafka).ok()?.partitions(&kafka.input_topic) {

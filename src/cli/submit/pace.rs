@@ -1,11 +1,11 @@
-//! How fast answers and bytes come, and how long the rest takes: nothing where that cannot be known. Pure.
+//! The rate of answers and bytes, and the remaining time: nothing while that is unknown. Pure.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The pace is that of so long a time.
+/// The rate is measured over this time.
 const WINDOW: Duration = Duration::from_secs(30);
-/// Looks that are kept for it.
+/// Between two samples.
 const EVERY: Duration = Duration::from_millis(500);
 /// A time left that is longer than this says nothing.
 const LONGEST: Duration = Duration::from_secs(99 * 3_600);
@@ -31,7 +31,7 @@ impl Pace {
     }
 
     pub fn look(&mut self, at: Instant, answered: u64, bytes: u64) {
-        // A try that broke off takes its bytes back: they have to come again.
+        // A failed try loses its bytes: they have to be transferred again.
         self.now = Look { at, answered, bytes };
         if self.looks.back().is_none_or(|last| at.duration_since(last.at) >= EVERY) {
             self.looks.push_back(self.now);
@@ -54,7 +54,7 @@ impl Pace {
         self.a_second(|look| look.bytes) as u64
     }
 
-    /// How long the rest takes at this pace: by bytes where they are known, else by tasks.
+    /// The remaining time at this rate: by bytes if they are known, else by tasks.
     pub fn left(&self, total: u64, total_bytes: u64) -> Option<Duration> {
         let by_tasks = left(total.saturating_sub(self.now.answered), self.a_second(|look| look.answered));
         let bytes_left = total_bytes.saturating_sub(self.now.bytes);

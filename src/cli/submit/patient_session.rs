@@ -1,4 +1,4 @@
-//! Opens a session for a command that lists a server, beside the pool's own sessions there.
+//! Opens a session for a command that lists a server, besides the pool's own sessions there.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::{ServerProfile, Session};
 use crate::listing::{ListingSessions, Location, LocationConnection};
 
-/// For so long a server that accepts no more sessions is asked again. Pods close idle sessions that others may wait for
-/// well within it (`IDLE_WHILE_SCARCE` in `src/pool/accounting/limit.rs`).
+/// How long a server that accepts no more sessions is retried. Pods close idle sessions that others may wait for well
+/// within it (`IDLE_WHILE_SCARCE` in `src/pool/accounting/limit.rs`).
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two tries, at first.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use super::answer_tally::AnswerTally;
 use super::pace::Pace;
 use crate::cli::output::{bytes, note, one_line, time};
 
-/// Between two lines where there is no bar.
+/// Between two lines if there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Between two redraws of the bar.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ pub(super) struct SubmitProgress {
 /// What is known of the tasks that have no answer yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OpenState<'a> {
-    /// Bytes of files that are in flight, as far as pods tell.
+    /// Bytes of files in flight, as far as pods report them.
     pub bytes_in_flight: u64,
     /// What happens, or why nothing does.
     pub sentence: Option<&'a str>,
@@ -52,7 +52,7 @@ impl SubmitProgress {
         self.draw(None, "  {spinner} listing: {pos} files {wide_msg}");
     }
 
-    /// Each stage has a bar of its own: one whose target is changed leaves what it has drawn.
+    /// Each stage has its own bar: one whose target is changed leaves what it has drawn.
     fn draw(&mut self, length: Option<u64>, template: &str) {
         self.end();
         if self.is_terminal {
@@ -73,7 +73,7 @@ impl SubmitProgress {
         }
     }
 
-    /// So many tasks are to be answered.
+    /// This many tasks are to be answered.
     pub fn begin(&mut self, total: u64, total_bytes: u64) {
         (self.total, self.total_bytes) = (total, total_bytes);
         self.shown = Instant::now();
@@ -125,7 +125,7 @@ impl SubmitProgress {
         self.voice().say(line);
     }
 
-    /// Says lines among the progress, for whoever does not have it.
+    /// Prints lines amid the progress, for code that does not hold it.
     pub fn voice(&self) -> ProgressVoice {
         ProgressVoice(self.bar.clone())
     }

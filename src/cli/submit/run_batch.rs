@@ -1,4 +1,4 @@
-//! The batch that a run's tasks are: its id, and what the control topic is told of it.
+//! The batch that a run's tasks form: its id, and its records on the control topic.
 
 use jiff::Timestamp;
 

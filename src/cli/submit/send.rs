@@ -25,7 +25,7 @@ const TASKS_BETWEEN_CHECKS: u64 = 256;
 const ANSWERS_PER_CHECK: usize = 1_000;
 /// One wait for an answer.
 const WAIT: Duration = Duration::from_millis(100);
-/// After so long without any answer a line says why, where that is known.
+/// After this long without any answer a line says why, if that is known.
 const QUIET: Duration = Duration::from_secs(10);
 /// Open tasks that are named.
 const NAMED: usize = 20;
@@ -53,18 +53,18 @@ pub(in crate::cli) struct SubmitRun {
 /// The answers of one run: read from where the topics ended before it sent anything.
 pub(in crate::cli) struct RunAnswers {
     reader: Reader,
-    /// Stands on each record, and so on its answer: another run's task with the same id has another answer.
+    /// Is on each record, and so on its answer: another run's task with the same id has another answer.
     batch: String,
 }
 
 impl RunAnswers {
     /// # Errors
-    /// An answer topic is not there, or the brokers do not answer.
+    /// An answer topic does not exist, or the brokers do not answer.
     pub fn from_now(config: &Config, batch: String) -> Result<RunAnswers, ClientError> {
         Ok(RunAnswers { reader: Reader::of_new_answers(&config.kafka)?, batch })
     }
 
-    /// Takes the answers that are there, waiting for the first one.
+    /// Reads the available answers, waiting for the first one.
     fn look(&self, tally: &mut AnswerTally, wait: Duration) -> Result<bool, ClientError> {
         let mut wait = wait;
         let mut any = false;

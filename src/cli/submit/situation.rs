@@ -1,11 +1,11 @@
-//! What becomes of tasks that have no answer yet, in one sentence. Pure.
+//! The state of tasks that have no answer yet, in one sentence. Pure.
 
-/// Why no answer comes, or what comes next. The first that holds is told.
+/// Why no answer comes, or what comes next. The first that applies is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Situation {
     /// No broker answers; the reason.
     KafkaAway(String),
-    /// Nobody is in the group.
+    /// The group has no member.
     NoPod { group: String },
     /// These connections' servers are down: their tasks are deferred, or wait for it.
     ServerDown { connections: Vec<String>, deferred: u64 },
@@ -38,7 +38,7 @@ impl Situation {
         }
     }
 
-    /// Whether it is worth a line of its own where nothing has come for a while.
+    /// Whether it deserves its own line after a while without answers.
     pub fn is_trouble(&self) -> bool {
         !matches!(self, Situation::Working { .. })
     }

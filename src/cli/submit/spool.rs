@@ -1,5 +1,5 @@
-//! Tasks on their way: all are made and checked before the first is sent. So they wait on disk, not in memory, but
-//! for the first ones: a pod's image, where this is run by hand, has no directory that may be written to.
+//! The tasks before sending: all are generated and checked before the first is sent. So they wait on disk, not in
+//! memory, except for the first ones: a pod's image, if this is run by hand, has no writable directory.
 
 use std::io::{self, BufRead as _, BufReader, BufWriter, Seek as _, Write as _};
 
@@ -13,7 +13,7 @@ const IN_MEMORY: usize = 8 << 20;
 pub(super) struct TaskSpool {
     file: BufWriter<SpooledTempFile>,
     pub tasks: u64,
-    /// Bytes to move, as far as the listing told.
+    /// Bytes to move, as far as the listing showed them.
     pub bytes: u64,
 }
 
@@ -22,10 +22,10 @@ impl TaskSpool {
         TaskSpool { file: BufWriter::new(spooled_tempfile(IN_MEMORY)), tasks: 0, bytes: 0 }
     }
 
-    /// Takes a task in, which has no line break in it: JSON needs none.
+    /// Adds a task, which contains no line break: JSON needs none.
     ///
     /// # Errors
-    /// The disk is full, for one; or there is no system's directory for temporary files (`TMPDIR`), and it is needed.
+    /// The disk is full, for one; or there is no directory for temporary files (`TMPDIR`), and it is needed.
     pub fn push(&mut self, task: &str, bytes: Option<u64>) -> io::Result<()> {
         self.file.write_all(task.as_bytes()).map_err(about)?;
         self.file.write_all(b"\n").map_err(about)?;

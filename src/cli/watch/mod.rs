@@ -64,7 +64,7 @@ Shows the answers as they come, and all pods and connections as the pods announc
 kafka.coordination_topic; a pod that has announced nothing for 20 s is gone. Without that topic, or the right to
 read it, the answers alone are shown.
 
-On a terminal the picture is drawn anew each time, with as many connections as fit, broken ones first;
+On a terminal the screen is redrawn each time, with as many connections as fit, broken ones first;
 in a pipe there is a line each time.
 
 Examples:
@@ -74,7 +74,7 @@ Examples:
 
 Exit codes:
    0  the time is over, or Ctrl-C
-  69  Kafka is not there
+  69  Kafka is unavailable
   78  the configuration is wrong";
 
 fn every(text: &str) -> Result<Duration, String> {
@@ -102,7 +102,7 @@ pub(super) fn watch(args: &WatchArgs) -> Result<u8, CommandError> {
         if is_over || Instant::now() >= next {
             state.look(Instant::now(), pods.sample());
             view.show(&state, &config.kafka.consumer_group);
-            // After a halt of the process one look is due, not all those missed.
+            // After the process was suspended one refresh is due, not all those missed.
             next = (next + args.every).max(Instant::now());
         }
         if is_over {

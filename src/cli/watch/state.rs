@@ -9,7 +9,7 @@ use crate::cli::pod_metrics::MetricsSample;
 
 /// The rate "of late" is that of this time.
 const LATE: Duration = Duration::from_secs(10);
-/// Looks kept for that.
+/// Samples kept for that.
 const MAX_LOOKS: usize = 200;
 /// Failures that are shown.
 const LAST_FAILURES: usize = 5;
@@ -98,7 +98,7 @@ impl WatchState {
         }
     }
 
-    /// A look ends here.
+    /// Adds a sample.
     pub fn look(&mut self, now: Instant, pods: Option<MetricsSample>) {
         self.now = now;
         self.looks.push_back((now, self.sums));
@@ -113,7 +113,7 @@ impl WatchState {
         self.pods_at = now;
     }
 
-    /// Between the last two looks.
+    /// Between the last two samples.
     pub fn rates_now(&self) -> ThroughputRates {
         let last = self.looks.len().checked_sub(2).and_then(|at| self.looks.get(at));
         self.rates_since(last)
@@ -139,7 +139,7 @@ impl WatchState {
         }
     }
 
-    /// Tasks that a connection's pods answered, a second, between the last two looks.
+    /// Tasks that a connection's pods answered, a second, between the last two samples.
     pub fn answered_rate(&self, connection: &str) -> Option<f64> {
         if let Some(rate) = self.pods.as_ref().and_then(|pods| pods.connections.get(connection)?.per_second) {
             return Some(rate);

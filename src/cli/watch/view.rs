@@ -119,6 +119,10 @@ fn line(state: &WatchState) -> String {
             pods.pods - pods.silent.len(),
             pods.pods
         );
+        if !pods.tunnels.is_empty() {
+            let up = pods.tunnels.values().filter(|of| of.up == of.pods).count();
+            let _ = write!(line, "  tunnels {up}/{}", pods.tunnels.len());
+        }
     }
     line
 }
@@ -166,6 +170,10 @@ fn json_line(state: &WatchState) -> String {
             }),
         );
         look.insert("connections".to_owned(), connections.into());
+        let tunnels = pods.tunnels.iter();
+        let tunnels: serde_json::Map<_, _> =
+            tunnels.map(|(name, of)| (name.clone(), json!({ "pods": of.pods, "up": of.up }))).collect();
+        look.insert("tunnels".to_owned(), tunnels.into());
     }
     look.to_string()
 }

@@ -1,9 +1,9 @@
-//! Looks at the cluster without joining the group: for `ftp-pooler check`. What a pod needs of it is tried here, as far as
-//! that can be tried without disturbing one.
+//! Checks the cluster without joining the group: for `ftp-pooler check`. Everything that a pod needs is tried here, as
+//! far as possible without disturbing one.
 //!
 //! ```text
-//! topics             which are needed, how, and what is found of them
-//! transactional_ids  whether this user may use those of the pods
+//! topics             the required topics, and what was found about them
+//! transactional_ids  whether this user may use the pods' ids
 //! ```
 
 mod topics;
@@ -32,13 +32,13 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 const GROUP_DENIED: &str = "Kafka denies this user Read on the group: no pod can join it";
 
-/// One thing of the cluster's that was looked at.
+/// One aspect of the cluster that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaFinding {
     /// `kafka`, `topic`, `group`, or `id` for a transactional one.
     pub kind: &'static str,
     pub name: String,
-    /// What is there, or what is wrong.
+    /// The result, or the problem.
     pub found: Result<String, String>,
 }
 
@@ -52,11 +52,11 @@ pub struct KafkaProbe {
 
 type Client = BaseConsumer<LastConnectionError>;
 
-/// Asks the cluster for the topics, what this user may do with them, the groups and the transactional ids, as far as
-/// this configuration needs them, and connects to each broker. Blocks, for [`DEADLINE`] a question at most.
+/// Asks the cluster for the topics, this user's permissions for them, the groups and the transactional ids, as far as
+/// this configuration needs them, and connects to each broker. Blocks, for at most [`DEADLINE`] per query.
 ///
 /// # Errors
-/// What is wrong where no topic could be asked for: no broker answers, or a property is none.
+/// If no topic could be asked for: no broker answers, or a property is invalid.
 pub fn probe(config: &Config) -> Result<KafkaProbe, String> {
     let begun = Instant::now();
     let mut properties = consumer_properties(&config.kafka, &config.pod.name);

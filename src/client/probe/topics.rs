@@ -18,15 +18,15 @@ use crate::kafka::{
 /// A pod creates it.
 const NOT_YET: &str = "not there yet: a pod makes it as it starts, where it may";
 /// A pod does not create it.
-const NO_TOPIC: &str = "is not there: `ftp-pooler topics` makes it";
+const NO_TOPIC: &str = "does not exist: `ftp-pooler topics` creates it";
 /// Of records with one key, compaction keeps the last one.
 const COMPACTED_TASKS: &str =
     "it is compacted: of tasks with one key that were not read in time, the last one alone is left";
 const COMPACTED_ANSWERS: &str = "it is compacted: of answers with one key, the last one alone is left; `failures retry` does not trust it";
 /// Tasks are done without them.
 const NO_CONTROL: &str =
-    "is not there: batches can be neither listed nor cancelled; `ftp-pooler topics` makes it";
-const NO_REPLIES: &str = "is not there: answers do not go there until somebody makes it";
+    "does not exist: batches can be neither listed nor cancelled; `ftp-pooler topics` creates it";
+const NO_REPLIES: &str = "does not exist: answers do not go there until it is created";
 const WITHOUT_CONTROL: &str = "no pod learns that a batch was cancelled";
 const WITHOUT_COORDINATION: &str = "each pod's page shows that pod alone";
 

@@ -81,7 +81,7 @@ pub struct Broker {
     pub generation: u64,
     pub members: BTreeSet<Incarnation>,
     pub owners: BTreeMap<TopicPartition, Incarnation>,
-    /// Who is to own what once its owner has let go.
+    /// Next owner of each partition once its owner has released it.
     pub targets: BTreeMap<TopicPartition, Incarnation>,
 }
 
@@ -148,7 +148,7 @@ impl Broker {
         }
     }
 
-    /// Whether offsets are pending that an owner who asks for stable ones must wait for.
+    /// Whether offsets are pending that a new owner asking for stable ones must wait for.
     pub fn is_pending(&self, at: &TopicPartition) -> bool {
         self.open.values().flat_map(|open| &open.offsets).any(|commit| commit.at == *at)
     }
@@ -172,7 +172,7 @@ impl Broker {
         open.offsets.into_iter().try_for_each(|commit| self.store(commit))
     }
 
-    /// The offset and its map must tell of everything that is done, and of nothing else.
+    /// The offset and its map must cover everything that is done, and nothing else.
     fn store(&mut self, commit: PartitionCommit) -> Result<(), String> {
         let PartitionCommit { at, low_water, metadata, .. } = commit;
         if self.committed.get(&at).is_some_and(|(before, _)| low_water < *before) {
@@ -214,7 +214,7 @@ impl Broker {
         self.generation += 1;
     }
 
-    /// Who is to own what from now on; what is free has its owner at once, the rest is to be let go first.
+    /// Decides the next owners; a free partition has its owner at once, the others must be released first.
     pub fn rebalance(&mut self, shuffle: usize) {
         self.generation += 1;
         let members: Vec<_> = self.members.iter().copied().collect();
@@ -227,7 +227,7 @@ impl Broker {
         }
     }
 
-    /// The owner has let go; the partition is its target's.
+    /// The owner has released it; the partition is its target's.
     pub fn release(&mut self, at: &TopicPartition) {
         self.owners.remove(at);
         if let Some(target) = self.targets.get(at).filter(|target| self.members.contains(target)) {

@@ -17,7 +17,7 @@ use pod::{DELAY, Ended, Pod, Sabotage, World};
 
 const PODS: usize = 3;
 const PARTITIONS: i32 = 2;
-/// At the end, when nothing happens to anybody any more, all is answered within so many rounds.
+/// At the end, when no more faults happen, everything is answered within this many rounds.
 const ROUNDS: usize = 200;
 
 #[derive(Clone, Debug)]
@@ -41,14 +41,14 @@ enum Step {
         is_late: bool,
     },
     TakeOver(usize),
-    /// All who are awake let go, join and take over at once, whatever they are in the midst of.
+    /// All running pods release, rejoin and take over at once, whatever they are doing.
     Reshuffle(usize),
-    /// Records come again, as after a rebalance in which another reader stood in.
+    /// Records come again, as after a rebalance that another reader bridged.
     Rewind(usize),
     /// Its session is over, and it does not know.
     Expel(usize),
     Kill(usize),
-    /// Stopped; whoever waits for it goes on without it.
+    /// Stopped; those waiting for it continue without it.
     Freeze(usize),
     Thaw(usize),
     /// The coordinator gives up a transaction, its owner alive or not.
@@ -164,7 +164,7 @@ impl Group {
         self.incarnations += 1;
     }
 
-    /// The dead are missed, everybody joins, and the partitions are redistributed.
+    /// The dead are detected, all others join, and the partitions are redistributed.
     fn settle_down(&mut self, shuffle: usize) {
         let alive: Vec<_> = self.pods.iter().map(|pod| pod.me).collect();
         for dead in (0..self.incarnations).filter(|n| !alive.contains(n)) {
@@ -176,7 +176,7 @@ impl Group {
         self.broker.rebalance(shuffle);
     }
 
-    /// Nothing happens to anybody any more: whatever is left is done.
+    /// No more faults: whatever is left is done.
     fn come_to_rest(&mut self) -> Result<(), String> {
         self.settle_down(3);
         for round in 0..ROUNDS {
@@ -253,8 +253,8 @@ fn a_pod_that_is_wired_wrongly_is_found_out() {
     }
 }
 
-/// Task 1 stands so far behind task 0, which is in flight, that the map could not reach it; task 2 stands right
-/// behind it, and is read after task 0 is answered and before task 1 is checked again.
+/// Task 1 is so far behind task 0, which is in flight, that the map could not reach it; task 2 comes right after it,
+/// and is read after task 0 is answered and before task 1 is checked again.
 #[test]
 fn a_record_behind_a_large_gap_waits_and_is_not_overtaken() {
     let each = |step: fn(usize) -> Step| (0..PODS).map(step);

@@ -1,10 +1,10 @@
-//! Finds partitions that end with what no consumer is ever shown: transactions' markers, aborted records.
+//! Finds partitions that end with records no consumer is ever shown: transaction markers, aborted records.
 //!
-//! The low-water mark stands on the first of these offsets, and would stay there until a record follows. So long the
-//! partition seems to have a lag of one; and where retention comes first, the mark is below the log's begin, and
-//! nobody can tell any more whether a task was lost there: the partition halts. So a reader of its own, no member
-//! of the group, reads on in partitions that stand still short of their end. Where it comes to the end and is
-//! shown nothing, there is nothing, and the mark moves on.
+//! The low-water mark stops at the first of these offsets and would stay there until a record follows. Until then the
+//! partition seems to have a lag of one; and if retention removes that offset first, the mark is below the log's start,
+//! it can no longer be known whether a task was lost there, and the partition halts. So a separate reader, outside the
+//! group, reads on in partitions that have stopped short of their end. If it reaches the end without being shown a
+//! record, there is none, and the mark moves on.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -22,7 +22,7 @@ use crate::offsets::{PartitionState, TopicId, TopicPartition};
 
 /// A partition that has been idle for this long is read.
 const IDLE_BEFORE_SCAN: Duration = Duration::from_secs(10);
-/// For all that are read at once. What takes longer is read again later.
+/// For all that are read at once. A slower one is read again later.
 const DEADLINE: Duration = Duration::from_secs(20);
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
@@ -113,7 +113,7 @@ impl EndMarkerScanner {
         found
     }
 
-    /// Has those read that stand as they stood at the last check, each once.
+    /// Starts reading those that have not moved since the last check, each once.
     fn scan(&mut self, now: HashMap<TopicPartition, IdlePosition>, properties: &ClientConfig, at: Instant) {
         let is_too_soon =
             self.last_scan.is_some_and(|last| at.saturating_duration_since(last) < IDLE_BEFORE_SCAN);
@@ -152,7 +152,7 @@ impl EndMarkerScanner {
     }
 }
 
-/// Reads these partitions until each has come to its end or shown a record.
+/// Reads these partitions until each has reached its end or shown a record.
 fn read(mut properties: ClientConfig, asked: &[(TopicPartition, IdlePosition)]) -> KafkaResult<EndScan> {
     properties.set("auto.offset.reset", "error").set("fetch.message.max.bytes", FETCH_BYTES);
     let reader = open_reader(&properties, [])?;
@@ -184,7 +184,7 @@ fn read(mut properties: ClientConfig, asked: &[(TopicPartition, IdlePosition)]) 
             }
             None => {}
         }
-        // Moves in the records' order, and past what is shown to nobody, once that is reached.
+        // Advances in the records' order, and past invisible records once those are reached.
         let positions = reader.position()?;
         let is_at_end = |empty: &EmptyRange| {
             let position = positions.find_partition(&empty.at.topic, empty.at.partition);

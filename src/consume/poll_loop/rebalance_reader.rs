@@ -1,9 +1,9 @@
 //! Reads the partitions that stay while others leave.
 //!
-//! From the announcement of a rebalance until it is answered librdkafka fetches nothing, of no partition; and a
-//! revocation is answered only when the leaving partitions' transfers have finished, which may take seconds.
-//! Meanwhile a reader of its own, no member of the group, goes on where the ledgers are. The member reads the same records
-//! again afterwards, and the ledgers know them.
+//! From the announcement of a rebalance until it is answered, librdkafka fetches nothing, of no partition; and a
+//! revocation is answered only when the leaving partitions' transfers have finished, which may take seconds. Meanwhile
+//! a separate reader, outside the group, continues from the ledgers' positions. The member reads the same records again
+//! afterwards, and the ledgers recognise them.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -36,12 +36,12 @@ impl RebalanceReader {
         Ok(RebalanceReader { reader, read: staying.iter().map(|state| state.at.clone()).collect() })
     }
 
-    /// The next record that is there; does not wait.
+    /// The next available record; does not wait.
     pub fn poll(&self) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
         self.reader.poll(Duration::ZERO)
     }
 
-    /// Reads no more of those partitions for which `is_blocked`: the member does, later.
+    /// Stops reading the partitions for which `is_blocked`: the member reads them later.
     pub fn pause(&mut self, is_blocked: impl Fn(&TopicPartition) -> bool) {
         let blocked: Vec<_> = self.read.iter().filter(|at| is_blocked(at)).cloned().collect();
         if !blocked.is_empty() {
@@ -93,7 +93,7 @@ impl PollLoop {
         self.rebalance_reader = Some(rebalance_reader);
     }
 
-    /// `None` where it cannot be had, and for this rebalance from then on.
+    /// `None` if it cannot be created; it is then not tried again during this rebalance.
     fn start_rebalance_reader(
         &mut self,
         owned: &[PartitionState],

@@ -1,14 +1,13 @@
 //! The coordinator: decides from the pods' reports what each pod may have. Pure; time is an argument.
 //!
-//! It acts upon the log alone, in the log's order: what it has written counts when it has read it back, and a
-//! successor that reads the same log knows what it knew. Its state between two records is what keeps the sum of all
-//! bounds within the total:
+//! It uses only the log, in the log's order: what it has written counts when it has read it back, and a successor that
+//! reads the same log has the same state. Its state between two records keeps the sum of all bounds within the total:
 //!
 //! - a raise counts from when it is decided;
-//! - a lower grant frees the difference when the pod reports that it has seen it, and how many sessions are open still;
-//! - a pod that has not been heard of for [`LEASE`] loses its grants by a record. They are free when that record has been
-//!   read back and no report stood before it in the log: the pod's own lease, which it counts from before
-//!   such a report was sent, is over by then.
+//! - a lower grant frees the difference when the pod reports that it has seen it, and how many sessions are still open;
+//! - a pod that has not been heard from for [`LEASE`] loses its grants by a record. They are free when that record has
+//!   been read back and no report preceded it in the log: the pod's own lease, which it counts from before such a
+//!   report was sent, is over by then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use std::time::Duration;
 use super::fair_share::{Claim, share};
 use super::message::{CapRecord, ConnectionGrants, PodGrant, PodIncarnation, PodReport, SessionReport};
 
-/// A pod that has not been heard of for so long has lost its sessions.
+/// A pod that has not been heard from for this long has lost its sessions.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// Grants of all connections, and the pods that they are for.
@@ -53,7 +52,7 @@ struct Granted {
 }
 
 impl Coordinator {
-    /// Takes in a record, in the log's order.
+    /// Applies a record, in the log's order.
     pub fn read(&mut self, record: CapRecord, now: Duration) {
         match record {
             CapRecord::Report(pod, report) => self.read_report(pod, report, now),
@@ -62,7 +61,7 @@ impl Coordinator {
         }
     }
 
-    /// The log has been read to its end: from now on this coordinator decides. All leases begin anew.
+    /// The log has been read to its end: from now on this coordinator decides. All leases start anew.
     pub fn begin(&mut self, now: Duration) {
         for connection in self.connections.values() {
             for pod in connection.pods.keys() {
@@ -209,7 +208,7 @@ impl SharedConnection {
             granted.claim.wants = 0;
         }
         for (pod, session) in live {
-            // A pod without the limit takes what it wants: what it has open counts, but it is granted nothing.
+            // A pod without the limit is not restricted: its open sessions count, but it is granted nothing.
             let wants = if session.total.is_some() { session.wants } else { 0 };
             if wants > 0 || self.pods.contains_key(*pod) {
                 self.pods.entry((*pod).clone()).or_default().claim.wants = wants;
@@ -256,7 +255,7 @@ impl Granted {
         if session.seen >= self.version {
             let bound = self.claim.granted.max(session.open);
             if bound < self.claim.bound && bound > self.claim.granted {
-                self.claim.lowered_at = now; // it gives back, one after the other
+                self.claim.lowered_at = now; // it releases sessions one after the other
             }
             self.claim.bound = bound;
         }

@@ -1,9 +1,9 @@
 //! How the sessions of one connection are shared between pods: max-min fair by demand, with as few moves as that
 //! allows. Pure.
 //!
-//! Each pod that wants a session gets one if there are enough; what is left is shared evenly. Where there are fewer
-//! sessions than pods, they move in turn, each after a quantum. A session in use is taken away only for a pod that has
-//! none, or after a quantum; one that is not in use goes to whoever needs it.
+//! Each pod that wants a session gets one if there are enough; the rest is shared evenly. If there are fewer sessions
+//! than pods, they move in turn, each after a quantum. A session in use is taken away only for a pod that has none, or
+//! after a quantum; an unused one is given to any pod that needs it.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -44,13 +44,13 @@ pub(super) fn share(total: usize, claims: &[Claim], now: Duration) -> Vec<usize>
     grants
 }
 
-/// Sessions that are to be given back and are not: a long transfer keeps them. Nobody waits for these.
+/// Sessions that should be released but are not, because of a long transfer. They are not waited for.
 fn held_up(claims: &[Claim], now: Duration) -> usize {
     let is_held_up = |claim: &&Claim| now >= claim.lowered_at + QUANTUM;
     claims.iter().filter(is_held_up).map(|claim| claim.bound.saturating_sub(claim.granted)).sum()
 }
 
-/// Max-min fair shares of those who want some: round after round, one for each who wants one more.
+/// Max-min fair shares: round after round, one for each pod that wants one more.
 fn ideal_shares(total: usize, claims: &[Claim], now: Duration) -> Vec<usize> {
     let mut shares = vec![0; claims.len()];
     let mut left = total;
@@ -73,8 +73,8 @@ fn ideal_shares(total: usize, claims: &[Claim], now: Duration) -> Vec<usize> {
     shares
 }
 
-/// Who comes first where there is not one for each. For a pod's only session: those whose quantum is not over, those
-/// that wait, the longest first, then the others, the latest first. For a further one: those that have it.
+/// The order of precedence if there are not enough. For a pod's only session: pods whose quantum is not over, those
+/// that wait, the longest first, then the others, the latest first. For a further one: pods that have it already.
 fn precedence(claim: &Claim, round: usize, now: Duration) -> (u8, Duration, Reverse<Duration>) {
     let none = Reverse(Duration::ZERO);
     if round > 1 {
@@ -86,7 +86,7 @@ fn precedence(claim: &Claim, round: usize, now: Duration) -> (u8, Duration, Reve
     (if claim.is_settled(now) { 2 } else { 0 }, Duration::ZERO, Reverse(claim.raised_at))
 }
 
-/// Lowers grants as far as somebody needs what is not free, nor about to be.
+/// Lowers grants as far as sessions are needed that are neither free nor about to be.
 fn take_back(
     grants: &mut [usize],
     (total, held_up): (usize, usize),
@@ -128,7 +128,7 @@ fn hand_out(grants: &mut [usize], total: usize, claims: &[Claim], ideal: &[usize
     loop {
         let needs = |(n, (claim, ideal)): (usize, (&Claim, &usize))| {
             let grant = *grants.get(n)?;
-            // What it has not given back yet costs nothing.
+            // A session that it has not released yet costs nothing.
             let cost = usize::from(grant + 1 > claim.bound);
             let order = (grant, claim.waiting_since.unwrap_or(Duration::MAX), n);
             (grant < *ideal && grant >= claim.granted && cost <= free).then_some((order, cost, n))

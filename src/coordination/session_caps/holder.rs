@@ -14,9 +14,9 @@ use super::message::{ConnectionGrants, PodIncarnation, PodReport, SessionReport}
 pub(super) const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Between two reports at least.
 const REPORTS_APART: Duration = Duration::from_millis(100);
-/// So long before the lease ends, transfers are interrupted.
+/// Transfers are interrupted this long before the lease ends.
 pub(super) const MARGIN: Duration = Duration::from_secs(10);
-/// So long before transfers are interrupted, idle sessions are closed, and none is opened.
+/// Idle sessions are closed, and none is opened, this long before transfers are interrupted.
 pub(super) const IDLE_MARGIN: Duration = Duration::from_secs(5);
 /// Reports of which it is not known whether they are in the log.
 const MAX_UNCONFIRMED: usize = 64;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 const REPORT: &str = "report/";
 const GRANTS: &str = "grants/";
 
-/// One process of a pod: its name, and what tells it from its predecessors of the same name.
+/// One process of a pod: its name, and an id that distinguishes it from predecessors of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct PodIncarnation(Arc<str>);
@@ -62,7 +62,7 @@ pub struct SessionReport {
     pub wants: usize,
     /// How many it has open, in whatever state.
     pub open: usize,
-    /// The version of the connection's grants that it acts upon.
+    /// The version of the connection's grants that it is based on.
     pub seen: u64,
 }
 

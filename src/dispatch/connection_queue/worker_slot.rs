@@ -51,13 +51,13 @@ impl WorkerSlot {
     pub fn take(&mut self, now: Instant) -> Option<Box<QueuedTask>> {
         let (queued, is_superfluous) = {
             let mut state = self.queue.state();
-            if state.stopped || state.is_held(now) {
+            if state.stopped || state.must_wait_for_breaker(now) {
                 return None;
             }
             let queued = state.queue.pop()?;
             let phase = if self.has_session { TransferPhase::Begin } else { TransferPhase::Login };
             state.running.entry(self.number).or_default().push(RunningTask::new(&queued, now, phase));
-            (queued, state.free() > state.queue.ready())
+            (queued, state.idle_workers() > state.queue.ready())
         };
         if is_superfluous {
             self.queue.changed.notify_waiters();

@@ -26,7 +26,7 @@ use crate::kafka::{
 
 /// Waiting for a record.
 const POLL: Duration = Duration::from_millis(50);
-/// Records that are taken in between two steps.
+/// How many records are processed between two steps.
 const BURST: usize = 5_000;
 /// One question to a broker.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -51,10 +51,10 @@ impl OwnedTopicHandle {
     }
 }
 
-/// Joins the owners' group on a thread of its own.
+/// Joins the owners' group on a separate thread.
 ///
 /// # Errors
-/// A property that librdkafka does not take, or no thread.
+/// If librdkafka rejects a property, or no thread can be started.
 pub fn spawn_owned_topic(
     kafka: &KafkaConfig,
     pod: &str,
@@ -299,8 +299,8 @@ impl Member {
         Ok(())
     }
 
-    /// Drops the state, and begins anew after a pause. Being fenced while the partition is assigned means that somebody
-    /// who had it before has woken up: it will learn that it has it no more.
+    /// Drops the state, and starts over after a pause. Being fenced while the partition is assigned means that a
+    /// previous owner has resumed: it will notice that it has lost the partition.
     fn fail(&mut self, number: i32, error: &CommitError) {
         if let Some(untold) = self.throttle.admit(&error.to_string(), Instant::now()) {
             let advice = match error {

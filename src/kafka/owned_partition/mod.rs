@@ -1,5 +1,5 @@
-//! Partitions of a compacted topic that hold state, each worked on by one pod at a time: the one to which a consumer group
-//! of its own assigns it.
+//! Partitions of a compacted topic that hold state, each processed by one pod at a time: the one to which a separate
+//! consumer group assigns it.
 //!
 //! ```text
 //! ownership     fence the predecessor, read to the end, work: pure
@@ -7,9 +7,9 @@
 //! member        the group's member, and its thread
 //! ```
 //!
-//! Each change of state is one transaction with what follows from it, by a producer that fences the partition's previous
-//! owner (KIP-98): so a frozen or slow one can write nothing any more once its successor has begun, and the successor knows
-//! exactly what was committed.
+//! Each change of state is one transaction with what follows from it, by a producer that fences the partition's
+//! previous owner (KIP-98): so a suspended or slow one cannot write anything once its successor has started, and the
+//! successor knows exactly what was committed.
 
 mod member;
 mod ownership;
@@ -46,7 +46,7 @@ pub struct OwnedRecord {
 /// The state of one owned partition, and what is made of it. Made when the partition is assigned, dropped when it is not
 /// this pod's any more, and whenever it is not certain what was committed.
 pub trait OwnedState: Send {
-    /// Takes in a committed record: of predecessors, then of this owner.
+    /// Applies a committed record: of predecessors, then of this owner.
     fn read(&mut self, key: &[u8], value: Option<&[u8]>, now: Duration);
 
     /// All that predecessors have committed has been read, and they can commit nothing more.

@@ -41,7 +41,7 @@ struct Broker {
 }
 
 impl Broker {
-    /// Fences whoever had the identity, and ends its transaction.
+    /// Fences the previous holder of the identity, and ends its transaction.
     fn init_transactions(&mut self) -> u64 {
         for (_, outcome) in self.log.iter_mut().filter(|(_, outcome)| *outcome == Outcome::Open) {
             *outcome = Outcome::Aborted;
@@ -165,7 +165,7 @@ impl Member {
     }
 }
 
-/// Whoever is assigned the partition may not know it yet, and whoever is not any more neither.
+/// The pod that is assigned the partition may not know it yet, nor the one that has lost it.
 fn run(seed: u64, sabotage: Sabotage) -> Result<usize, String> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut broker = Broker::default();

@@ -1,4 +1,4 @@
-//! The steps by which a member becomes the owner of a partition, and ceases to be it. Pure; time is an argument.
+//! The steps by which a member becomes the owner of a partition, and stops being it. Pure; time is an argument.
 //!
 //! ```text
 //! assigned ─▶ FENCE ─▶ REWIND ─▶ RESTORE ─▶ WORK ── revoked, lost ─▶ gone
@@ -6,9 +6,9 @@
 //!               └── after a pause ◀── FAILED ◀─┘  fenced, or a transaction whose outcome is not certain
 //! ```
 //!
-//! The order is what it rests on: once the predecessor is fenced, nothing more of its transactions is committed, so
-//! whoever reads from the beginning to the end after that has read all that it has committed. Whatever fails leads back
-//! to the first step with the state dropped: what became of a commit without a reply is read from the log.
+//! The order is essential: once the predecessor is fenced, none of its transactions can be committed any more, so
+//! reading from the beginning to the end after that gives everything that it has committed. Any failure leads back to
+//! the first step with the state dropped: the result of a commit without a reply is read from the log.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) enum NextStep {
     Rewind,
     /// Read on; nothing may be written yet.
     Restore,
-    /// The state is complete: it may be acted upon.
+    /// The state is complete and may be used.
     Work,
     /// Drop the state and wait.
     Wait,

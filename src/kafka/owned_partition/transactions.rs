@@ -86,7 +86,7 @@ impl OwnerProducer {
         Ok(OwnerProducer { inner, sent: 0 })
     }
 
-    /// Writes all of these records, or none. After an error it is not certain which, and the producer is of no more use.
+    /// Writes all of these records, or none. After an error it is uncertain which, and the producer is unusable.
     pub fn write(&mut self, records: &[OwnedRecord]) -> Result<(), CommitError> {
         let until = Instant::now() + WITHIN;
         again_until(until, || self.inner.begin_transaction())?;
@@ -126,7 +126,7 @@ impl OwnerProducer {
         }
     }
 
-    /// A fenced producer's records fail with all sorts of errors; its fatal one tells why.
+    /// A fenced producer's records fail with various errors; its fatal one gives the reason.
     fn unless_fenced(&self, error: KafkaError) -> CommitError {
         match self.inner.client().fatal_error() {
             Some((
@@ -146,7 +146,7 @@ impl OwnerProducer {
 
 impl Drop for OwnerProducer {
     fn drop(&mut self) {
-        // Elsewhere nobody waits for what is left.
+        // The remaining records are not awaited.
         self.inner.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
     }
 }

@@ -6,7 +6,7 @@ use super::{DirectoryWalk, ListingSessions, WalkError, WalkVisitor, name_of};
 use crate::config::FtpConnection;
 use crate::failure::{Code, TryError};
 use crate::ftp::{ListedEntry, ModifiedReply, Session, SizeReply, UnreadLine, UnreadReason};
-use crate::listing::filter::{Decision, ListedSource};
+use crate::listing::filter::{FilterDecision, ListedSource};
 use crate::listing::location::{Location, beneath};
 use crate::listing::passed_over::PassReason;
 use crate::storage::TempName;
@@ -160,12 +160,14 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
                 let (size, modified, exact_time) = (entry.size, range(&entry), entry.exact_time());
                 let found = ListedSource { path, size, modified, exact_time };
                 match self.visitor.decide(&found) {
-                    Decision::Take | Decision::Leave => self.file(&found, false)?,
+                    FilterDecision::Take | FilterDecision::Leave => self.file(&found, false)?,
                     // good enough, if too many queries would be needed
-                    Decision::TakeWithTime if directory.asked.len() >= MAX_ASKED => {
+                    FilterDecision::TakeWithTime if directory.asked.len() >= MAX_ASKED => {
                         self.file(&found, false)?;
                     }
-                    Decision::TimeNotKnown | Decision::SizeNotKnown | Decision::TakeWithTime => {
+                    FilterDecision::TimeNotKnown
+                    | FilterDecision::SizeNotKnown
+                    | FilterDecision::TakeWithTime => {
                         self.ask_later(entry, directory);
                     }
                 }
@@ -210,12 +212,12 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
                 }
             }
         }
-        if self.visitor.decide(&found) == Decision::SizeNotKnown
+        if self.visitor.decide(&found) == FilterDecision::SizeNotKnown
             && let SizeReply::Bytes(bytes) = session.size(&on_server).await?
         {
             found.size = Some(bytes);
         }
-        if matches!(self.visitor.decide(&found), Decision::TimeNotKnown | Decision::TakeWithTime)
+        if matches!(self.visitor.decide(&found), FilterDecision::TimeNotKnown | FilterDecision::TakeWithTime)
             && let ModifiedReply::At(at) = session.modified(&on_server).await?
         {
             if let Some(listed) = &entry.modified {
@@ -224,9 +226,11 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
             found.modified = Some(TimeRange { earliest: at, latest: at });
         }
         match self.visitor.decide(&found) {
-            Decision::Take | Decision::Leave | Decision::TakeWithTime => self.file(&found, false)?,
-            Decision::TimeNotKnown => self.seen.passed.add(found.path, PassReason::TimeNotKnown),
-            Decision::SizeNotKnown => self.seen.passed.add(found.path, PassReason::SizeNotKnown),
+            FilterDecision::Take | FilterDecision::Leave | FilterDecision::TakeWithTime => {
+                self.file(&found, false)?;
+            }
+            FilterDecision::TimeNotKnown => self.seen.passed.add(found.path, PassReason::TimeNotKnown),
+            FilterDecision::SizeNotKnown => self.seen.passed.add(found.path, PassReason::SizeNotKnown),
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ impl OrphanTracker {
             TrackedDirectory { due: Some(due), .. } if due <= now => {
                 let name = std::sync::Arc::clone(name);
                 self.scan_schedule.remove(&(due, std::sync::Arc::clone(&name)));
-                match self.look(name, now) {
+                match self.start_scan(name, now) {
                     Some(CleanupAction::Scan { .. }) => AdoptionSearch::Scan,
                     _ => AdoptionSearch::Over,
                 }
@@ -73,7 +73,7 @@ impl OrphanTracker {
     }
 
     /// Returns files that were found and not adopted, for the record's next try.
-    pub fn seen_again(&mut self, directory: &str, found: Vec<(TempName, TempFileStamp)>) {
+    pub fn return_unadopted(&mut self, directory: &str, found: Vec<(TempName, TempFileStamp)>) {
         let Some(known) = self.directories.get_mut(directory) else { return };
         let now = Instant::now();
         known.seen.extend(found.into_iter().map(|(temp, stamp)| (temp, (stamp, now))));

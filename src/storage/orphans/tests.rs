@@ -146,7 +146,7 @@ fn a_removal_in_vain_is_repeated_some_times() {
         removals += 1;
         pod.orphans.removal_failed(directory, temp, tries, pod.now);
         assert_eq!(pod.next(), None, "not at once");
-        pod.now += REMOVE_AGAIN;
+        pod.now += REMOVE_RETRY_INTERVAL;
     }
     assert_eq!(removals, REMOVALS);
 }
@@ -181,7 +181,7 @@ fn after_an_assignment_a_look_is_urgent_and_later_it_waits_for_idleness() {
     pod.now += Duration::from_secs(4);
     assert_eq!(urgent(&mut pod), Some(CleanupAction::Scan { directory: "e".into() }));
     pod.finds("e", &[]);
-    pod.now += FRESH;
+    pod.now += URGENT_WITHIN;
     pod.begins("f", 3);
     assert_eq!(urgent(&mut pod), None);
     assert!(pod.orphans.has_work(pod.now));
@@ -234,7 +234,7 @@ fn a_directory_is_looked_at_again_after_a_new_assignment_and_not_for_each_record
     pod.lease = Lease::new(2);
     pod.begins("d", 100);
     assert_eq!(pod.next(), None, "it was scanned at a moment ago");
-    pod.now += MIN_REST;
+    pod.now += MIN_SCAN_PAUSE;
     pod.is_sent_to("d");
 }
 
@@ -292,7 +292,7 @@ fn what_a_record_expects_is_kept_for_it_whoever_finds_it() {
     assert_eq!(found, [before.clone(), meanwhile.clone()]);
     assert_eq!(pod.next(), None);
     // What is not wanted is removed, and what is given back stands until the record begins again.
-    pod.orphans.seen_again("d", vec![(before.clone(), STAMP)]);
+    pod.orphans.return_unadopted("d", vec![(before.clone(), STAMP)]);
     pod.orphans.not_wanted("d", &owner, [meanwhile.clone()]);
     pod.removes("d", &meanwhile);
     assert_eq!(pod.next(), None);
@@ -322,7 +322,7 @@ fn a_directory_is_searched_by_one_and_once_in_an_assignment() {
     pod.finds("d", &[]);
     assert_eq!(pod.orphans.search("d", &owner, pod.now), AdoptionSearch::Over);
     // Another assignment.
-    pod.now += MIN_REST;
+    pod.now += MIN_SCAN_PAUSE;
     pod.lease = Lease::new(2);
     let owner = pod.begins("d", 1);
     let search = pod.orphans.search("d", &owner, pod.now);

@@ -47,7 +47,7 @@ async fn files_and_directories_are_told_apart_and_what_no_task_can_read_is_not_a
         assert!(matches!(place.storage.list("missing").await, Err(StorageError::SourceNotFound(_))));
         assert!(place.storage.list("..").await.is_err());
         let look = |path: &str| place.storage.resolve(path).unwrap();
-        assert_eq!(place.storage.look(&look("d")).await.unwrap(), Some(LocalEntry::Directory));
-        assert_eq!(place.storage.look(&look("missing")).await.unwrap(), None);
+        assert_eq!(place.storage.entry(&look("d")).await.unwrap(), Some(LocalEntry::Directory));
+        assert_eq!(place.storage.entry(&look("missing")).await.unwrap(), None);
     }
 }

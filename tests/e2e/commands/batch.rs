@@ -99,7 +99,7 @@ fn without_its_topic_a_batch_has_an_id_and_no_more() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let list = shell.run(&["batch", "ls"]);
     assert_eq!(list.code, Some(69), "{list:?}");
-    assert!(list.stderr.contains("is not there: `ftp-pooler topics` makes it"), "{list:?}");
+    assert!(list.stderr.contains("does not exist: `ftp-pooler topics` creates it"), "{list:?}");
     let topic = format!("{}-control", stage.topics.tasks);
     assert_eq!(stage.kafka.topics_named(&topic), [], "no command makes it by accident");
 }

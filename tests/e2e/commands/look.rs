@@ -126,7 +126,7 @@ fn topics_that_are_not_there_are_made_and_the_others_stay_as_they_are() {
     assert_eq!(lacking.code, Some(0), "{lacking:?}");
     let lacking = shell.run(&["watch", "--for", "1s"]);
     assert_eq!(lacking.code, Some(69), "{lacking:?}");
-    assert!(lacking.stderr.contains("is not there: `ftp-pooler topics` makes it"), "{lacking:?}");
+    assert!(lacking.stderr.contains("does not exist: `ftp-pooler topics` creates it"), "{lacking:?}");
 
     let made = shell.run(&["topics", "--partitions", "5", "--output", "json"]);
     assert_eq!(made.code, Some(0), "{made:?}");

@@ -135,7 +135,7 @@ fn a_file_that_vanishes_or_is_empty_removes_nothing_although_the_environment_def
         wait_until(why, LONG, || pod.events(REFUSED).iter().any(says));
     };
     fs::remove_file(&file).unwrap();
-    wait_until_refused("connections.ini: is not there");
+    wait_until_refused("connections.ini: does not exist");
     let refused = reloads(&pod, "refused");
     pod.signal(Signal::HUP);
     wait_until("who asks is told", LONG, || reloads(&pod, "refused") > refused);

@@ -13,7 +13,7 @@ use super::{CommandError, CommandExit};
 use crate::http_request::{HttpQuestion, ask};
 
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Between two looks of `status`.
+/// Between two polls of `status`.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// Clears a terminal and goes to its first column.
 const CLEAR: &str = "\u{1b}[2J\u{1b}[H";

@@ -36,7 +36,7 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> CommandError + '_ {
     move |error| CommandError::new(CommandExit::Io, format!("{}: {error}", path.display()))
 }
 
-/// Writes a file for its owner only; one that is there already is kept.
+/// Writes a file that only its owner may read; an existing one is kept.
 fn write_new(path: &Path, content: &SecretString) -> Result<bool, CommandError> {
     let mut options = std::fs::OpenOptions::new();
     match options.write(true).create_new(true).mode(0o600).open(path) {

@@ -25,9 +25,9 @@ use crate::render::fingerprint;
 use crate::state::TunnelState;
 use crate::tunnel_file::{TunnelFile, read_tunnel_file};
 
-/// How often the file is looked at for a change.
+/// How often the file is checked for changes.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
-/// How often the tunnels' figures are taken over for `/metrics` beside each event.
+/// How often the tunnels' figures are copied to `/metrics`, in addition to each event.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the figures may be older than an event: many tunnels change together.
 const STALE_AFTER_EVENT: Duration = Duration::from_millis(50);

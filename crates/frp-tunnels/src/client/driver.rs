@@ -1,4 +1,4 @@
-//! Carries out what the core decides, and tells it what happens.
+//! Carries out what the core decides, and reports events to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) enum ClientCommand {
 
 type AddAnswer = Result<(String, watch::Receiver<TunnelView>), OpenError>;
 
-/// What belongs to a tunnel beside its state.
+/// What belongs to a tunnel besides its state.
 #[derive(Debug)]
 struct Slot {
     view: watch::Sender<TunnelView>,
@@ -93,7 +93,7 @@ impl Driver {
         }
     }
 
-    /// Until the client and all its guards are gone, or until it is told to end.
+    /// Until the client and all its guards are dropped, or until it is asked to end.
     pub(super) async fn run(mut self) {
         while !self.is_shutting_down {
             self.core.tick(now());
@@ -114,7 +114,7 @@ impl Driver {
         }
     }
 
-    /// Waits for the next thing that happens, and takes it in.
+    /// Waits for the next event, and handles it.
     async fn wait(&mut self) {
         let wake = self.core.next_wake();
         let wake = wake.unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
@@ -122,7 +122,7 @@ impl Driver {
         tokio::select! {
             command = self.commands.recv() => {
                 self.command(command).await;
-                // tunnels that are opened together are told to frpc together
+                // tunnels that are opened together reach frpc in one reload
                 while let Ok(command) = self.commands.try_recv() {
                     self.command(Some(command)).await;
                 }
@@ -331,7 +331,7 @@ impl Driver {
         self.core.tunnels().iter().map(snapshot).collect()
     }
 
-    /// Tells guards and readers what has changed.
+    /// Notifies guards and readers of changes.
     fn publish(&mut self) {
         for (name, slot) in &self.slots {
             let Some(tracked) = self.core.tunnels().get(name) else { continue };
@@ -347,7 +347,7 @@ impl Driver {
             if self.settings.logs_tunnels || !is_of_one_tunnel(&event.kind) {
                 log_event(&event);
             }
-            // nobody may be listening
+            // there may be no receiver
             let _ = self.events.send(event);
         }
     }

@@ -4,7 +4,7 @@
 //! core     the decisions, pure: events and time go in, actions come out
 //! driver   carries the actions out, and reports what happens
 //! running  one running frpc: its process, its configuration, its administration API
-//! tunnel   a tunnel, as whoever opened it sees it
+//! tunnel   a tunnel, as its opener sees it
 //! limits   how many tunnels there may be, and how many callers may wait for one to end
 //! ```
 
@@ -162,7 +162,7 @@ impl TunnelClient {
         &self.binary
     }
 
-    /// What happens from now on. A reader that is slow misses the oldest, and is told how many.
+    /// Events from now on. A slow reader misses the oldest, and learns how many.
     pub fn events(&self) -> broadcast::Receiver<TunnelEvent> {
         self.events.subscribe()
     }
@@ -205,7 +205,7 @@ impl TunnelClient {
         answered.await.unwrap_or_default()
     }
 
-    /// frpc is started anew, with the secrets' files as they are then; its tunnels are away for that time.
+    /// Restarts frpc with the current contents of the secrets' files; its tunnels are down for that time.
     pub async fn restart(&self) {
         let _ = self.shared.commands.send(ClientCommand::Restart).await;
     }

@@ -131,7 +131,7 @@ async fn verify(binary: &FrpBinary, content: &SecretString) -> Result<Result<(),
     Ok(if output.is_success { Ok(()) } else { Err(message()) })
 }
 
-/// A loopback port that is free now; where another takes it first, frpc says so and is started again.
+/// A loopback port that is free now; if another process takes it first, frpc reports it and is started again.
 fn admin_endpoint() -> Result<AdminEndpoint, String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();

@@ -16,13 +16,13 @@ pub struct TunnelSnapshot {
     pub kind: &'static str,
     /// The service behind it, `host:port` or the plugin's name; a visitor's far tunnel.
     pub target: String,
-    /// Where it is reached: `host:port`, a URL, or a visitor's address.
+    /// Its address: `host:port`, a URL, or a visitor's address.
     pub address: Option<String>,
     pub status: TunnelStatus,
     pub metadata: std::collections::BTreeMap<String, String>,
 }
 
-/// A tunnel: closed or dropped, it is gone. Connections that run through it then go on.
+/// A tunnel: closing or dropping it removes it. Connections running through it continue.
 #[derive(Debug)]
 pub struct Tunnel {
     name: String,
@@ -31,7 +31,7 @@ pub struct Tunnel {
     is_closed: bool,
 }
 
-/// What the driver tells the guard.
+/// What the driver sends to the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TunnelView {
     pub(super) status: TunnelStatus,
@@ -51,7 +51,7 @@ impl Tunnel {
         self.status.borrow().status.clone()
     }
 
-    /// Where it is reached, as far as frps has said: `host:port`, `http://host/path`, or a visitor's address.
+    /// Its address, as far as frps has reported it: `host:port`, `http://host/path`, or a visitor's address.
     pub fn address(&self) -> Option<String> {
         self.status.borrow().address.clone()
     }
@@ -78,7 +78,7 @@ impl Tunnel {
         }
     }
 
-    /// Ends it, and returns when frpc has been told. `false`: the client is gone, and the tunnel with it.
+    /// Closes it, and returns when frpc has been reconfigured. `false`: the client is gone, and the tunnel with it.
     pub async fn close(mut self) -> bool {
         self.is_closed = true;
         let (answer, answered) = oneshot::channel();

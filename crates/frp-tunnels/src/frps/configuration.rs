@@ -1,4 +1,4 @@
-//! What this program needs to know of a frps.toml that somebody wrote.
+//! What this program needs to know of an operator's frps.toml.
 
 use std::path::{Path, PathBuf};
 

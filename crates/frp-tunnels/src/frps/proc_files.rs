@@ -15,7 +15,7 @@ pub struct ProcessFigures {
     pub threads: u64,
 }
 
-/// `None`: nobody listens there, or it is another user's process.
+/// `None`: no process listens there, or it is another user's.
 pub fn process_listening_at(port: u16) -> Option<ProcessFigures> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()

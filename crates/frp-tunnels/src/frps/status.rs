@@ -15,7 +15,7 @@ const KINDS: [&str; 7] = ["tcp", "udp", "http", "https", "tcpmux", "stcp", "sudp
 
 #[derive(Debug)]
 pub struct FrpsStatus {
-    /// `None`: nobody listens at its port.
+    /// `None`: no process listens at its port.
     pub process: Option<ProcessFigures>,
     /// As frps' API gives it; `None`: the API is off.
     pub server: Option<Value>,

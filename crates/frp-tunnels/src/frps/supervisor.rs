@@ -1,5 +1,5 @@
-//! frps as a process of ours: started, kept running, and started anew when a file that it read has changed. frps
-//! itself has no reload: certificates that certbot or cert-manager renewed would be used after its next start only.
+//! frps as a child process: started, kept running, and restarted when a file that it reads has changed. frps itself has
+//! no reload: certificates renewed by certbot or cert-manager would only be used after its next start.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use crate::binary::{BinaryError, FrpBinary, FrpProgram, find_binary};
 use crate::lines::{LineLevel, LineMeaning, parse_line};
 use crate::process::{FrpProcess, LastLines, ProcessError, ProgramRun, run_to_end};
 
-/// How often the files are looked at.
+/// How often the files are checked.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
 const VERIFY_DEADLINE: Duration = Duration::from_secs(10);
 /// frps closes its clients' sessions when it ends; they come back by themselves.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 const RESTART_WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// A frps that ran for so long has not failed at its start.
+/// A frps that ran for this long has not failed at its start.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +99,7 @@ impl FrpsSupervisor {
         }
     }
 
-    /// Starts it anew where one of its files has changed; what is at fault leaves the running one as it is.
+    /// Restarts it if one of its files has changed; faulty files leave the running one as it is.
     pub async fn restart_if_changed(&mut self) {
         let now = fingerprints(&self.config);
         if now == self.files || self.refused.as_ref() == Some(&now) {
@@ -189,7 +189,7 @@ impl FrpsSupervisor {
         self.restart_at = Some(Instant::now() + wait);
     }
 
-    /// frps' own check, and of the certificate, which frps does not look at before it starts.
+    /// frps' own check, and that of the certificate, which frps does not check before it starts.
     async fn check(&self) -> Result<(), FrpsError> {
         let configuration = FrpsConfiguration::read(&self.config)?;
         let arguments = vec!["verify".into(), "-c".into(), self.config.clone().into_os_string()];

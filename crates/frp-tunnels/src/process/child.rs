@@ -60,7 +60,7 @@ impl From<ExitStatus> for ExitReason {
     }
 }
 
-/// A process that runs until it is stopped or ends by itself. Dropped, its whole group is killed.
+/// A process that runs until it is stopped or exits. Dropping it kills its whole group.
 #[derive(Debug)]
 pub struct FrpProcess {
     pid: i32,
@@ -117,7 +117,7 @@ impl FrpProcess {
         found.unwrap_or(ExitReason::Unknown)
     }
 
-    /// SIGTERM, and SIGKILL where that does not end it in time.
+    /// SIGTERM, and SIGKILL if that does not end it in time.
     pub async fn terminate(&mut self, grace: Duration) -> ExitReason {
         for (signal, wait) in [(Signal::TERM, grace), (Signal::KILL, grace.max(Duration::from_secs(5)))] {
             if self.exit_reason().is_none() {
@@ -141,7 +141,7 @@ impl FrpProcess {
     }
 }
 
-/// Owns the child until its end, so that its number cannot be another's when a signal is sent.
+/// Owns the child until its end, so that its pid cannot be reused when a signal is sent.
 async fn watch_over(
     mut child: Child,
     pid: i32,
@@ -158,7 +158,7 @@ async fn watch_over(
         tokio::select! {
             status = child.wait() => break status.map_or(ExitReason::Unknown, ExitReason::from),
             signal = signals.recv() => {
-                // nobody holds the process any more: it ends
+                // the handle was dropped: the process is killed
                 send(signal.unwrap_or(Signal::KILL));
                 if signal.is_none() {
                     break child.wait().await.map_or(ExitReason::Unknown, ExitReason::from);

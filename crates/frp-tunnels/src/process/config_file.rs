@@ -10,17 +10,17 @@ use rustix::fs::MemfdFlags;
 use secrecy::{ExposeSecret as _, SecretString};
 use tempfile::NamedTempFile;
 
-/// Where a child finds what is its standard input: opened anew each time, so frpc can read it again at a reload.
+/// Where a child finds its standard input: reopened each time, so frpc can read it again at a reload.
 const STANDARD_INPUT: &str = "/proc/self/fd/0";
 
-/// Directories of memory, where no memfd can be had.
+/// In-memory file systems, if memfd is unavailable.
 const MEMORY_DIRECTORIES: [&str; 2] = ["/dev/shm", "/run"];
 
-/// A file in memory that one child reads. Rewritten only while nobody reads it: before a start and a reload.
+/// A file in memory that one child reads. Rewritten only while it is not being read: before a start and a reload.
 #[derive(Debug)]
 pub enum ConfigFile {
     Memory(File),
-    /// 0600, in a file system of memory where there is one; removed when dropped.
+    /// Mode 0600, in an in-memory file system if there is one; removed when dropped.
     Named(NamedTempFile),
 }
 
@@ -39,7 +39,7 @@ impl ConfigFile {
         Ok(file)
     }
 
-    /// Puts this in the place of all that is there.
+    /// Replaces the whole content.
     pub fn write(&self, content: &SecretString) -> io::Result<()> {
         let file = match self {
             Self::Memory(file) => file,

@@ -1,4 +1,4 @@
-//! The step between fork and frpc: our own program, run anew, sets the parent-death signal and becomes frpc.
+//! The step between fork and frpc: our own program, run again, sets the parent-death signal and becomes frpc.
 //!
 //! `PR_SET_PDEATHSIG` must be set in the child. Between fork and exec only unsafe code could do it; after an exec
 //! safe code can, and the setting survives the next exec.
@@ -45,7 +45,7 @@ pub fn run_if_requested() {
     process::exit(CANNOT_EXECUTE);
 }
 
-/// Returns the reason where it fails.
+/// Returns the reason if it fails.
 fn become_child(parent: Option<OsString>, program: Option<OsString>, arguments: Vec<OsString>) -> String {
     let parent = parent.and_then(|pid| pid.to_str()?.parse::<i32>().ok());
     let (Some(parent), Some(program)) = (parent, program) else {

@@ -1,5 +1,5 @@
-//! The one module that starts processes. A child lives in a process group of its own, dies with this process
-//! whatever ends that, and gets its configuration through a file that lies in memory.
+//! The only module that starts processes. A child has its own process group, dies with this process however that ends,
+//! and gets its configuration through an in-memory file.
 //!
 //! ```text
 //! spawner      the thread that forks, and lives as long as its children

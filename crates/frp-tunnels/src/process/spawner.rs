@@ -13,7 +13,7 @@ type Job = (Box<Command>, Handle, oneshot::Sender<std::io::Result<Child>>);
 
 static SPAWNER: OnceLock<Option<mpsc::SyncSender<Job>>> = OnceLock::new();
 
-/// Jobs that may wait; each takes about a millisecond.
+/// Queued jobs; each takes about a millisecond.
 const MAX_WAITING: usize = 64;
 
 fn start() -> Option<mpsc::SyncSender<Job>> {
@@ -28,7 +28,7 @@ fn start() -> Option<mpsc::SyncSender<Job>> {
     thread.is_ok().then_some(sender)
 }
 
-/// Starts the command from the thread that never ends; `None` where there is none.
+/// Starts the command from the thread that never ends; `None` if that thread is missing.
 pub(super) async fn spawn(command: Command) -> Option<std::io::Result<Child>> {
     let sender = SPAWNER.get_or_init(start).as_ref()?;
     let (answer, answered) = oneshot::channel();

@@ -1,6 +1,6 @@
-//! The rewriting proxy: what frps cannot do with paths. It listens on loopback between frpc and the service,
-//! takes requests of its patterns only (by whole segments, with wildcards), strips the matched part, and gives
-//! the prefix back to what the service answers.
+//! The rewriting proxy, for what frps cannot do with paths. It listens on loopback between frpc and the service,
+//! accepts requests of its patterns only (by whole segments, with wildcards), strips the matched part, and restores the
+//! prefix in the service's responses.
 
 mod paths;
 

@@ -1,10 +1,10 @@
-//! What becomes of paths, `Location` and cookies, pure.
+//! Rewriting of paths, `Location` and cookies; pure.
 
 use hyper::Uri;
 
 use crate::spec::PathPattern;
 
-/// The most specific pattern that takes the path, and the length of the part that it takes.
+/// The most specific pattern that matches the path, and the length of the matched part.
 pub(super) fn matched<'a>(patterns: &'a [PathPattern], path: &str) -> Option<(&'a PathPattern, usize)> {
     patterns.iter().find_map(|pattern| Some((pattern, pattern.matched_length(path)?)))
 }
@@ -17,8 +17,8 @@ pub(super) fn stripped(uri: &Uri, length: usize) -> Option<Uri> {
     target.parse().ok()
 }
 
-/// Relative links of the page at `/app` would leave it: `/app` is sent to `/app/`. Not where a wildcard takes
-/// the path: there, the service's own resources begin.
+/// Relative links of the page at `/app` would leave it: `/app` is redirected to `/app/`. Not if a wildcard matches the
+/// path: then the service's own resources start there.
 pub(super) fn redirect_to_directory(pattern: &PathPattern, prefix: &str, uri: &Uri) -> Option<String> {
     let is_bare = !prefix.is_empty() && uri.path() == prefix && !pattern.has_wildcard();
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();

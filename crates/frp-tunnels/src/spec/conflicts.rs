@@ -18,7 +18,7 @@ pub struct Conflict {
 pub enum ConflictKind {
     /// frps or the system would refuse the second one.
     Refused,
-    /// Both work, and one takes requests that the other's paths name, too.
+    /// Both work, but one takes requests that the other's paths match, too.
     Overlap,
 }
 
@@ -164,7 +164,7 @@ fn http_conflicts(tunnels: (usize, usize), a: &HttpTunnel, b: &HttpTunnel, found
     }
 }
 
-/// frps compares domains exactly, without case: `*.example.com` beside `a.example.com` is no conflict.
+/// frps compares domains exactly, ignoring case: `*.example.com` and `a.example.com` do not conflict.
 fn shared_host(a: &HttpTunnel, b: &HttpTunnel) -> Option<String> {
     let of = |tunnel: &HttpTunnel, name: &str| {
         tunnel.domains.iter().any(|domain| domain.eq_ignore_ascii_case(name))

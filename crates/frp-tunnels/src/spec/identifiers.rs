@@ -14,7 +14,7 @@ pub enum IdStrategy {
     Uuid,
     /// `tunnel-1`, `tunnel-2` …: the first number that is free.
     Sequential { prefix: String },
-    /// From kind and target: `tcp-5432`, `http-app.example.com`, with `-2` … where that is taken.
+    /// From kind and target: `tcp-5432`, `http-app.example.com`, with `-2` … if that is taken.
     #[default]
     Descriptive,
 }
@@ -27,8 +27,8 @@ pub fn is_valid_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// A name that is not taken yet: the given one as it is (the caller refuses it where it is taken), or the
-/// strategy's. `random` is read by [`IdStrategy::Uuid`] only.
+/// A free name: the given one as it is (the caller refuses it if it is taken), or the strategy's. Only
+/// [`IdStrategy::Uuid`] uses `random`.
 pub fn choose_identifier(
     strategy: &IdStrategy,
     spec: &TunnelSpec,

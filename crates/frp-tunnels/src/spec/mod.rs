@@ -99,7 +99,7 @@ pub enum TunnelKind {
     Udp(PortTunnel),
     Http(HttpTunnel),
     Https(DomainTunnel),
-    /// Several TCP services behind one port, told apart by the host of an HTTP CONNECT.
+    /// Several TCP services behind one port, distinguished by the host of an HTTP CONNECT.
     TcpMux(TcpMuxTunnel),
     Stcp(SecretTunnel),
     Sudp(SecretTunnel),
@@ -124,7 +124,7 @@ impl TunnelKind {
         }
     }
 
-    /// The word for it in files, listings and metrics: frp's, with `-visitor` where it is one.
+    /// Its name in files, listings and metrics: frp's, with `-visitor` for a visitor.
     pub fn label(&self) -> &'static str {
         match self {
             Self::StcpVisitor(_) => "stcp-visitor",
@@ -300,7 +300,7 @@ pub struct XtcpVisitor {
     pub protocol: HolePunching,
     /// Keep the hole open while nothing uses it.
     pub keep_open: bool,
-    /// The stcp visitor that takes over where no hole can be punched, and after how long.
+    /// The stcp visitor that takes over if hole punching fails, and after how long.
     pub fallback: Option<(String, Duration)>,
 }
 
@@ -363,7 +363,7 @@ pub enum HealthCheckKind {
 pub enum Probe {
     /// frps' acceptance suffices.
     Accepted,
-    /// The local service takes a connection.
+    /// The local service accepts a connection.
     LocalService,
     /// A connection through the tunnel is not closed by the far side at once. Proves a protocol in which the
     /// client speaks first.
@@ -391,7 +391,7 @@ impl TunnelSpec {
     }
 }
 
-/// A path that the tunnel takes: its first, each wildcard filled.
+/// A path that the tunnel matches: its first, each wildcard filled.
 fn probe_path(http: &HttpTunnel) -> String {
     http.paths.first().map_or_else(|| "/".to_owned(), |path| path.replace('*', "probe"))
 }

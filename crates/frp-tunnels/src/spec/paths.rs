@@ -17,7 +17,7 @@ enum Segment {
     Any,
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathPatternError {
     #[error("must begin with \"/\"")]
@@ -54,7 +54,7 @@ impl PathPattern {
         Ok(Self { segments })
     }
 
-    /// The length in bytes of the part of `path` that this pattern takes: `/app` takes `/app`, `/app/` and
+    /// The length in bytes of the part of `path` that this pattern matches: `/app` matches `/app`, `/app/` and
     /// `/app/x`, never `/application`. `None`: no match.
     pub fn matched_length(&self, path: &str) -> Option<usize> {
         let mut length = 0;

@@ -16,7 +16,7 @@ const MAX_METADATA_BYTES: usize = 16 * 1024;
 /// Something that must be set right before a tunnel can be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// The tunnel's name, or what tells it apart.
+    /// The tunnel's name, or what identifies it.
     pub tunnel: String,
     /// The key as files write it.
     pub key: &'static str,
@@ -41,7 +41,7 @@ impl Findings {
     }
 }
 
-/// What is wrong with one tunnel by itself.
+/// Mistakes within one tunnel.
 pub fn mistakes(spec: &TunnelSpec) -> Vec<Mistake> {
     let tunnel = spec.name.clone().unwrap_or_else(|| format!("a {} tunnel", spec.kind.label()));
     let mut findings = Findings { tunnel, found: Vec::new() };
@@ -79,7 +79,7 @@ pub fn mistakes(spec: &TunnelSpec) -> Vec<Mistake> {
     findings.found
 }
 
-/// What is wrong with each, and where they cannot be there together.
+/// Mistakes of each, and conflicts between them.
 pub fn mistakes_of_all(specs: &[TunnelSpec]) -> Vec<Mistake> {
     let mut found: Vec<_> = specs.iter().flat_map(mistakes).collect();
     let refused = conflicts(specs).into_iter().filter(|conflict| conflict.kind == ConflictKind::Refused);

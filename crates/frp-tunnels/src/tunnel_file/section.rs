@@ -234,7 +234,7 @@ impl<'t> Reader<'_> {
         sections
     }
 
-    /// Every key that nobody asked for is a mistake, with the one that may be meant.
+    /// Every unknown key is a mistake, reported with the one that may be meant.
     pub(super) fn unknown_keys(&mut self, section: &Section<'t>) {
         let asked = section.asked.borrow().clone();
         for (key, _) in section.table {

@@ -1,15 +1,15 @@
 //! `config/router.yaml`, overridden by `PATTERN_ROUTER__KEY`: read as a whole, with every error reported at once.
 //!
 //! ```text
-//! keys      every key with its default and meaning
-//! yaml      router.yaml as flat keys with their lines
-//! read      values by their kind; each error is collected
-//! settings  from values to consistent settings
+//! yaml   router.yaml as flat keys with their lines
+//! keys   the table of keys: default, how the value is read, meaning
+//! read   reads the values by the table; each error is collected
+//! draft  the settings while they are read, and what must hold between several keys
 //! ```
 
+mod draft;
 mod keys;
 mod read;
-mod settings;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::Path;
 
 pub use keys::{ConfigKey, KEYS, table, template};
-pub use settings::settings_from;
+use read::settings_from;
 
 use crate::settings::Settings;
 
@@ -42,7 +42,7 @@ pub struct RawValue {
 
 /// One error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigMistake {
+pub struct ConfigError {
     pub source: Option<ValueSource>,
     pub key: String,
     pub problem: String,
@@ -50,7 +50,7 @@ pub struct ConfigMistake {
 
 /// Every error in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigError(pub Vec<ConfigMistake>);
+pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +61,7 @@ impl fmt::Display for ValueSource {
     }
 }
 
-impl fmt::Display for ConfigMistake {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(source) = &self.source {
             write!(f, "{source}: ")?;
@@ -74,7 +74,7 @@ impl fmt::Display for ConfigMistake {
     }
 }
 
-impl fmt::Display for ConfigError {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines: Vec<_> = self.0.iter().map(ToString::to_string).collect();
         f.write_str(&lines.join("\n"))
@@ -85,19 +85,19 @@ impl fmt::Display for ConfigError {
 pub fn load(
     path: &Path,
     environment: impl Iterator<Item = (String, String)>,
-) -> Result<Settings, ConfigError> {
-    let mut mistakes = Vec::new();
+) -> Result<Settings, ConfigErrors> {
+    let mut errors = Vec::new();
     let shown = path.display().to_string();
     let text = match read_file(path) {
         Ok(text) => text,
         Err(problem) => {
-            let mistake = ConfigMistake { source: None, key: shown, problem };
-            return Err(ConfigError(vec![mistake]));
+            let error = ConfigError { source: None, key: shown, problem };
+            return Err(ConfigErrors(vec![error]));
         }
     };
-    let mut values = yaml::read(&text, &shown, &mut mistakes);
+    let mut values = yaml::read(&text, &shown, &mut errors);
     override_from(environment, &mut values);
-    settings_from(values, mistakes)
+    settings_from(values, errors)
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

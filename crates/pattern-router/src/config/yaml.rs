@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use service_kit::yaml::{YamlProblem, YamlShape, YamlValue};
 
-use super::{ConfigMistake, RawValue, ValueSource};
+use super::{ConfigError, RawValue, ValueSource};
 
 /// `addresses:` is the only section.
 const SHAPE: YamlShape =
     YamlShape { max_depth: 1, expected: "keys such as `domain: pool.example.com`", section_lists: &[] };
 
-pub(super) fn read(text: &str, path: &str, mistakes: &mut Vec<ConfigMistake>) -> BTreeMap<String, RawValue> {
+pub(super) fn read(text: &str, path: &str, errors: &mut Vec<ConfigError>) -> BTreeMap<String, RawValue> {
     let source = |line| ValueSource::File { path: path.to_owned(), line };
     let (entries, problems) = service_kit::yaml::read(text, SHAPE);
-    mistakes.extend(problems.into_iter().map(|YamlProblem { line, key, problem }| ConfigMistake {
+    errors.extend(problems.into_iter().map(|YamlProblem { line, key, problem }| ConfigError {
         source: Some(source(line)),
         key,
         problem,

@@ -36,7 +36,7 @@ const LAST_REST: Duration = Duration::from_secs(5);
 pub const MAX_WAITING: usize = 4096;
 
 /// The limits of one pod's connections on one worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolBounds {
     pub soft: usize,
     pub hard: usize,

@@ -29,7 +29,7 @@ pub(super) enum Sabotage {
     IsNotFenced,
     /// A coordinator begins before it has read the log to its end.
     BeginsBeforeTheEnd,
-    /// Sessions stay with whoever has them, as long as it wants them.
+    /// A pod keeps its sessions as long as it wants them.
     NeverMoves,
 }
 

@@ -11,7 +11,7 @@ use super::super::message::{CapRecord, PodIncarnation};
 use super::world::Log;
 use super::{Sabotage, millis};
 
-/// A clock with an origin and a rate of its own.
+/// A clock with its own origin and rate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     origin: Duration,

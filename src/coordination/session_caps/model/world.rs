@@ -12,7 +12,7 @@ use super::pod::{Clock, Pod};
 use super::{Sabotage, millis};
 
 const MAX_PODS: usize = 7;
-/// The last part of an episode is calm: nobody dies, freezes or loses messages.
+/// The last part of an episode is calm: no pod dies, freezes or loses messages.
 const CALM_AFTER_PERCENT: usize = 55;
 /// The same where demand is steady from then on: what must move must have the time to.
 const STEADY_AFTER_PERCENT: usize = 10;
@@ -50,7 +50,7 @@ impl Log {
     }
 }
 
-/// Whoever owns the partition, or believes so.
+/// The pod that owns the partition, or believes that it does.
 #[derive(Debug)]
 struct Owner {
     coordinator: Coordinator,

@@ -94,7 +94,7 @@ impl ClientCore {
         }
     }
 
-    /// The reload could not be asked for: the process is started anew.
+    /// The reload could not be requested: the process is restarted.
     pub fn reload_failed(&mut self) {
         self.is_reloading = false;
         self.restart();
@@ -169,7 +169,7 @@ impl ClientCore {
 
     fn connect_failed(&mut self, failure: &Failure, now: Moment) {
         self.session_failure = Some(failure.clone());
-        // waiting does not help these: who waits is told at once
+        // waiting does not help these: waiting callers get the error at once
         let is_definite = matches!(
             failure.class,
             FailureClass::AuthenticationFailed | FailureClass::RejectedByServer | FailureClass::ClientIdInUse

@@ -33,15 +33,15 @@ pub struct Moment {
 pub struct Timing {
     /// A tunnel that is not connected after this long has failed; it is tried further.
     pub connect_deadline: Duration,
-    /// frpc's own waits grow to 20 s; a process that is without a session for longer than this is started anew.
+    /// frpc's own waits grow to 20 s; a process without a session for longer than this is restarted.
     pub session_loss_limit: Duration,
     /// Between probes of a tunnel that is connected.
     pub probe_interval: Duration,
-    /// Between looks at frpc's own status.
+    /// Between polls of frpc's own status.
     pub status_interval: Duration,
     pub restart_first: Duration,
     pub restart_longest: Duration,
-    /// A process that ran for so long has not failed at its start.
+    /// A process that ran for this long has not failed at its start.
     pub stable_after: Duration,
 }
 
@@ -180,7 +180,7 @@ impl ClientCore {
         &self.tunnels
     }
 
-    /// Those that frpc is to be told of.
+    /// Those that frpc is to be configured with.
     pub fn wanted(&self) -> impl Iterator<Item = (&String, &Tracked)> {
         self.tunnels.iter().filter(|(_, tracked)| !tracked.is_refused)
     }
@@ -224,7 +224,7 @@ impl ClientCore {
         self.configuration_changed();
     }
 
-    /// Takes a tunnel away; its last status comes back. Live connections through it go on.
+    /// Removes a tunnel and returns its last status. Live connections through it continue.
     pub fn remove(&mut self, name: &str, now: Moment) -> Option<TunnelStatus> {
         self.set_state(name, TunnelState::Closed, now);
         let removed = self.tunnels.remove(name)?;
@@ -233,7 +233,7 @@ impl ClientCore {
         Some(removed.status)
     }
 
-    /// Secrets may have changed: frpc is started anew, with what is read then.
+    /// Secrets may have changed: frpc is restarted and reads them again.
     pub fn restart(&mut self) {
         if matches!(self.process, Process::Running { .. }) {
             self.stop_process();

@@ -1,5 +1,5 @@
-//! frps' HTTP plugin protocol, answered: a token for each client, rules for its tunnels and its users' addresses,
-//! and a line in the audit log for each decision. Whoever is not named is refused.
+//! The server side of frps' HTTP plugin protocol: a token for each client, rules for its tunnels and its users'
+//! addresses, and a line in the audit log for each decision. Clients that are not listed are refused.
 
 mod rules;
 
@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq as _;
 
 pub use rules::{ClientRules, ClientRulesError, read_client_rules};
 
-/// What clients see; the failure class of this program looks for it.
+/// Clients see it; this program's failure classification searches for it.
 const PREFIX: &str = "refused by policy: ";
 
 /// One request of frps.
@@ -22,7 +22,7 @@ pub struct PluginRequest {
     pub content: PluginContent,
 }
 
-/// The fields of all operations that rules look at.
+/// The fields of all operations that rules check.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PluginContent {
