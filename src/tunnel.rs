@@ -46,7 +46,7 @@ impl fmt::Debug for TunnelEntrance {
 }
 
 /// Resolves to a tunnel's failure, or `None` if it works.
-pub type TunnelVerdict<'a> = Pin<Box<dyn Future<Output = Option<Failure>> + Send + 'a>>;
+pub type TunnelDiagnosis<'a> = Pin<Box<dyn Future<Output = Option<Failure>> + Send + 'a>>;
 
 /// The tunnels that connections name in `via`.
 pub trait Tunnels: fmt::Debug + Send + Sync {
@@ -58,5 +58,5 @@ pub trait Tunnels: fmt::Debug + Send + Sync {
 
     /// A connection through this tunnel has failed: determines whether the tunnel is the cause, and why, within
     /// seconds.
-    fn verdict<'a>(&'a self, tunnel: &'a str) -> TunnelVerdict<'a>;
+    fn diagnose<'a>(&'a self, tunnel: &'a str) -> TunnelDiagnosis<'a>;
 }

@@ -312,7 +312,7 @@ fn init_writes_both_files_and_never_over_others() {
     fs::remove_file(made.join("config.yaml")).unwrap();
     let refused = Ran::of(program().args(["init", &made_text]));
     assert_eq!(refused.code, 1);
-    assert!(refused.stderr.contains("connections.ini is there already"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("connections.ini exists already"), "{}", refused.stderr);
     assert_eq!(fs::read_to_string(made.join("connections.ini")).unwrap(), "mine");
     assert!(!made.join("config.yaml").exists(), "both or neither");
     assert_eq!(Ran::of(program().args(["init", &made_text, "--force"])).code, 0);

@@ -48,10 +48,10 @@ impl Feeds {
     /// Begins as soon as there is a feed.
     pub fn start(parts: FeedsParts, tasks: &tokio_util::task::TaskTracker) -> Feeds {
         let (running, stop) = (Arc::new(Mutex::new(None)), CancellationToken::new());
-        let (begun, stopped) = (running.clone(), stop.clone());
+        let (started, stopped) = (running.clone(), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
-                () = begin(parts, begun) => {}
+                () = begin(parts, started) => {}
                 () = stopped.cancelled() => {}
             }
         });

@@ -304,7 +304,7 @@ impl App {
         tracing::info!(
             event = "pod_draining",
             drain_seconds = drain.as_secs_f64(),
-            "draining: no more tasks are taken"
+            "draining: no further tasks are accepted"
         );
         self.health.set_draining();
         self.consume.hold();

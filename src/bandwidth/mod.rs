@@ -107,12 +107,12 @@ impl TransferBandwidth {
             if !throttle.is_limited() {
                 continue;
             }
-            let begun = Instant::now();
+            let started = Instant::now();
             if let Some(bytes) = throttle.take(operation, allowance.bytes).await {
                 *taken = bytes;
                 allowance.bytes = bytes;
             }
-            self.metrics.throttled(operation.as_str(), &self.connection, begun.elapsed());
+            self.metrics.throttled(operation.as_str(), &self.connection, started.elapsed());
         }
         allowance
     }

@@ -215,7 +215,7 @@ Examples:
   FTP_POOLER__POD__NAME=pool-1 ftp-pooler run        another pod of the same configuration
 
 Exit codes:
-   0  stopped by SIGTERM or Ctrl-C; everything it had begun was answered or returned to Kafka
+   0  stopped by SIGTERM or Ctrl-C; everything it had started was answered or returned to Kafka
    1  it cannot continue, for example because another pod uses its name; the last lines say why
   69  a port is in use
   74  stopped by SIGTERM, but for calls into a file system that does not answer; the last lines name them

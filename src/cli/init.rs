@@ -55,7 +55,7 @@ pub(super) fn init(args: &InitArgs) -> Result<u8, CommandError> {
     if !args.force && !in_the_way.is_empty() {
         return Err(CommandError::Other(format!(
             "{} already; --force replaces {}",
-            in_the_way.join(" and ") + if in_the_way.len() > 1 { " are there" } else { " is there" },
+            in_the_way.join(" and ") + if in_the_way.len() > 1 { " exist" } else { " exists" },
             if in_the_way.len() > 1 { "them" } else { "it" }
         )));
     }

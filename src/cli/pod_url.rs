@@ -102,7 +102,8 @@ impl PodUrl {
         let body = Limited::new(reply.into_body(), MAX_BYTES).collect().await;
         connection.abort();
         let body = body.map_err(|error| odd(error.to_string()))?.to_bytes();
-        let text = String::from_utf8(body.to_vec()).map_err(|_| odd("what it sent is no text".to_owned()))?;
+        let text =
+            String::from_utf8(body.to_vec()).map_err(|_| odd("its response is not text".to_owned()))?;
         Ok((status, text))
     }
 }

@@ -213,8 +213,8 @@ impl Cluster {
     /// coordinator by itself, but lets any request to one time out.
     #[must_use]
     pub fn is_group_denied(&self) -> bool {
-        let begun = Instant::now();
-        while begun.elapsed() < DENIED_WITHIN {
+        let started = Instant::now();
+        while started.elapsed() < DENIED_WITHIN {
             if let Some(Err(error)) = self.client.poll(POLL)
                 && error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
             {

@@ -126,12 +126,12 @@ impl TopicAdmin {
 
     /// How many partitions a topic has that was just created, by whomever.
     fn wait_until_known(&self, topic: &str) -> Result<usize, ClientError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             if let Some(partitions) = self.cluster.partitions(topic)? {
                 return Ok(partitions.len());
             }
-            if begun.elapsed() > KNOWN_WITHIN {
+            if started.elapsed() > KNOWN_WITHIN {
                 return Err(ClientError::Stalled(format!(
                     "topic {topic} was made, and after {} s the brokers do not know it yet",
                     KNOWN_WITHIN.as_secs()

@@ -99,8 +99,8 @@ impl BandwidthTimetable {
     /// week before.
     #[must_use]
     pub fn at(&self, minute_of_week: u16) -> BandwidthLimit {
-        let begun = self.starts.partition_point(|(minute, _)| *minute <= minute_of_week);
-        let latest = begun.checked_sub(1).and_then(|index| self.starts.get(index)).or(self.starts.last());
+        let started = self.starts.partition_point(|(minute, _)| *minute <= minute_of_week);
+        let latest = started.checked_sub(1).and_then(|index| self.starts.get(index)).or(self.starts.last());
         latest.map_or_else(BandwidthLimit::default, |(_, limit)| *limit)
     }
 
@@ -162,9 +162,9 @@ fn entry(word: &str) -> Result<TimetableEntry, String> {
     let (when, what) = word.split_once(',').ok_or_else(|| wrong("has no comma between time and limit"))?;
     let (day, time) = match when.split_once('-') {
         None => (None, when),
-        Some((day, time)) => (Some(weekday(day).ok_or_else(|| wrong("is no weekday such as Mon"))?), time),
+        Some((day, time)) => (Some(weekday(day).ok_or_else(|| wrong("is not a weekday such as Mon"))?), time),
     };
-    let minute = minute_of_day(time).ok_or_else(|| wrong("is no time from 00:00 to 23:59"))?;
+    let minute = minute_of_day(time).ok_or_else(|| wrong("is not a time from 00:00 to 23:59"))?;
     Ok(TimetableEntry { day, minute, limit: limit(what)? })
 }
 
@@ -297,10 +297,10 @@ mod tests {
             ("500B", "from 1k"),
             ("-1", "`-1`"),
             ("10M:", "`10M:`"),
-            ("08:00,512k 25:00,off", "`25:00,off`: is no time"),
-            ("Mo-08:00,512k", "`Mo-08:00,512k`: is no weekday"),
+            ("08:00,512k 25:00,off", "`25:00,off`: is not a time"),
+            ("Mo-08:00,512k", "`Mo-08:00,512k`: is not a weekday"),
             ("08:00 512k", "`08:00`: has no comma"),
-            ("8:00,1M", "`8:00,1M`: is no time"),
+            ("8:00,1M", "`8:00,1M`: is not a time"),
         ] {
             let problem = BandwidthTimetable::parse(text).unwrap_err();
             assert!(problem.contains(told) && problem.contains("10M:1M (up:down)"), "{text}: {problem}");

@@ -57,7 +57,7 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
         "The account's name; `anonymous` if the server needs no account. (rclone's default is the user that runs it; a \
          pod has no such user.)").rclones().selects_files(),
     ftp_key("pass", KeyKind::Secret, ONE_IS_REQUIRED, field!(pass),
-        "The password as it is: nothing in it is an escape or a quote. (rclone's `pass` is obscured: that is \
+        "The password verbatim: nothing in it is an escape or a quote. (rclone's `pass` is obscured: that is \
          `obscured_pass` here.)").one_of(&PASSWORD),
     ftp_key("obscured_pass", KeyKind::Secret, ONE_IS_REQUIRED, password::OBSCURED,
         "The password as rclone.conf has it, or as `rclone obscure` prints it.").one_of(&PASSWORD),
@@ -163,7 +163,7 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
         "Ask nothing about a file that was uploaded, neither SIZE nor a hash, for accounts that may write and not look: the \
          server's reply to STOR is the only proof that the file is whole, and the result has a note. A task with \
          `verify: hash` is checked all the same.").rclones(),
-    ftp_key("temp_prefix", KeyKind::Syntax("the begin of a file's name"), Is(".ftp-pooler-"), TEMP_NAME_PREFIX,
+    ftp_key("temp_prefix", KeyKind::Syntax("the start of a file's name"), Is(".ftp-pooler-"), TEMP_NAME_PREFIX,
         "What the names of temp files on the server begin with, for servers that refuse a leading dot. Temp files with \
          another prefix, from before a change, are not cleaned up.").selects_files(),
     ftp_key("temp_suffix", KeyKind::Syntax("the end of a file's name"), Is(".tmp"), TEMP_NAME_SUFFIX,
@@ -281,7 +281,7 @@ fn name_part(value: KeyValue, expected: &str) -> Result<String, String> {
 const MAX_TEMP_NAME_PART: usize = 60;
 
 const TEMP_NAME_PREFIX: FieldAccess<FtpConnection> = FieldAccess {
-    set: |ftp, value| name_part(value, "the begin of a file's name").map(|text| ftp.temp_prefix = text),
+    set: |ftp, value| name_part(value, "the start of a file's name").map(|text| ftp.temp_prefix = text),
     get: |ftp| ftp.temp_prefix.load(),
 };
 

@@ -191,7 +191,7 @@ impl SectionTypes {
     fn mistake(&self, via: &str) -> Option<String> {
         match self.0.get(via) {
             Some(SectionType::Frp) => None,
-            Some(_) => Some(format!("[{via}] is no tunnel; expected a section with `type = frp`")),
+            Some(_) => Some(format!("[{via}] is not a tunnel; expected a section with `type = frp`")),
             None => {
                 let tunnels = self.0.iter().filter(|(_, kind)| **kind == SectionType::Frp);
                 let near = nearest(via, tunnels.map(|(name, _)| name.as_str()));

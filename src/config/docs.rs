@@ -16,7 +16,7 @@ use super::tunnel::FRP_KEYS;
 #[must_use]
 pub fn configuration_md() -> String {
     let mut out = String::from(INTRODUCTION);
-    out.push_str("\n## config.yaml\n\n| Key | Default | Takes | Meaning |\n|---|---|---|---|\n");
+    out.push_str("\n## config.yaml\n\n| Key | Default | Value | Meaning |\n|---|---|---|---|\n");
     for key in SETTINGS {
         row(&mut out, key);
     }
@@ -99,17 +99,17 @@ const INTRODUCTION: &str = "\
      UPDATE_GENERATED=1 cargo test --test config -->
 
 `ftp-pooler run` reads two files: `config.yaml` and `connections.ini`. The first one is what `--config` names; else
-`config/config.yaml` in the working directory if that is there, else `/etc/ftp-pooler/config.yaml`, which the packages install. The
-second one is what `--connections` names, else it is beside the first one. All commands look there. In increasing order of priority: the defaults below, the
-files, the environment. `ftp-pooler check` prints the effective configuration, without the secrets.
+`config/config.yaml` in the working directory if that exists, else `/etc/ftp-pooler/config.yaml`, which the packages install. The
+second one is what `--connections` names, else it is next to the first one. All commands use the same paths. In increasing order
+of priority: the defaults below, the files, the environment. `ftp-pooler check` prints the effective configuration, without the secrets.
 
 All errors in both files and the environment are reported at once, a line each: `file:line:`, the key, and
-what would be right; then the exit code is 78 and nothing has been started.
+what was expected; then the exit code is 78 and nothing has been started.
 
 **What is reloaded while a pod runs**: connections.ini, the files that its keys name (`pass_file`, `tls_ca`, `token_file` …), that of
 `api.token_file`, and `feeds` in config.yaml. They are checked every `reload.every`, and at once on SIGHUP; a file with errors
-changes nothing. All else in config.yaml and the environment, connections' variables included, are read at the start: a change there needs a restart, and SIGHUP logs
-the names of such keys. The rest is in [OPERATIONS.md](OPERATIONS.md#changing-connections).
+changes nothing. Everything else in config.yaml and the environment, including connections' variables, is read at the start: a change there needs a
+restart, and SIGHUP logs the names of such keys. The rest is in [OPERATIONS.md](OPERATIONS.md#changing-connections).
 
 - **Durations** are written as in rclone: `300ms`, `1m30s`, `2h`. A plain number is seconds.
 - **Sizes** are written as in rclone: `64Mi`, `1.5Gi`. A plain number is bytes.
@@ -120,7 +120,7 @@ the names of such keys. The rest is in [OPERATIONS.md](OPERATIONS.md#changing-co
 `FTP_POOLER__` and the key, with `__` for each dot: `FTP_POOLER__POOL__MAX_SESSIONS_PER_POD=50`. Names are not
 case-sensitive. Items of a list are separated by commas: `FTP_POOLER__KAFKA__BOOTSTRAP_SERVERS=a:9092,b:9092`.
 
-- **librdkafka's properties**: `_` stands for the dot: `FTP_POOLER__KAFKA__PROPERTIES__SASL_PASSWORD` is
+- **librdkafka's properties**: `_` replaces the dot: `FTP_POOLER__KAFKA__PROPERTIES__SASL_PASSWORD` is
   `sasl.password`.
 - **Connections**: `FTP_POOLER__CONNECTIONS__REMOTE_FTP__PASS` is `pass` of `[remote-ftp]`. In a variable
   every character of the name that is neither a letter nor a digit is `_`. A name without a section defines a
@@ -147,7 +147,7 @@ kafka:
 
 Built in are the SASL mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, TLS, and the codecs gzip, snappy, lz4 and zstd
 (`compression.type`; records of producers are read with any of them). GSSAPI (Kerberos) and OAUTHBEARER (OIDC) are not, and
-are refused: as librdkafka takes GSSAPI where no mechanism is set, `sasl.mechanism` must be.
+are refused: as librdkafka defaults to GSSAPI, `sasl.mechanism` must be set.
 
 These would break delivery and must not be set:
 
@@ -166,7 +166,7 @@ Properties of Java clients that librdkafka does not know are refused with their 
 const FEEDS: &str = "
 ### feeds
 
-A list: directories whose new files become tasks by themselves ([FEEDS.md](FEEDS.md)). It is read again while a pod runs; the
+A list: directories whose new files become tasks automatically ([FEEDS.md](FEEDS.md)). It is read again while a pod runs; the
 environment has no variables for it.
 
 ```yaml
@@ -180,7 +180,7 @@ feeds:
       after: delete
 ```
 
-| Key | Default | Takes | Meaning |
+| Key | Default | Value | Meaning |
 |---|---|---|---|
 ";
 
@@ -193,24 +193,24 @@ or a comment. Lines that begin with `#` or `;` are comments.
 
 ### type = ftp
 
-| Key | Default | Takes | rclone's | Meaning |
+| Key | Default | Value | rclone's | Meaning |
 |---|---|---|---|---|
 ";
 
 const LOCAL_SECTION: &str = "
 ### type = local
 
-| Key | Default | Takes | rclone's | Meaning |
+| Key | Default | Value | rclone's | Meaning |
 |---|---|---|---|---|
 ";
 
 const FRP_SECTION: &str = "
 ### type = frp
 
-A tunnel of [frp](https://github.com/fatedier/frp), which `ftp` sections name in `via`: the way to FTP servers without a
+A tunnel of [frp](https://github.com/fatedier/frp), which `ftp` sections name in `via`: the route to FTP servers without a
 public address. [tunnels/README.md](tunnels/README.md#example-an-ftp-server-behind-nat) sets up both ends.
 
-| Key | Default | Takes | rclone's | Meaning |
+| Key | Default | Value | rclone's | Meaning |
 |---|---|---|---|---|
 ";
 
@@ -218,7 +218,7 @@ const FOREIGN_KEYS: &str = "
 ### Other keys of rclone's
 
 They may stay in a section with `type = ftp` if they change nothing here; any other value is an error,
-so that nobody relies on what does not happen. An FTP remote of rclone.conf can be used as it is,
+so that no one relies on an effect that it does not have. An FTP remote of rclone.conf can be used as it is,
 except for `pass`, which has to be renamed to `obscured_pass`; `ftp-pooler import-rclone` does that.
 
 | Key | May be | Because |

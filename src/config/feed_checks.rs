@@ -100,7 +100,7 @@ impl FeedChecks<'_> {
         let (Some(from), Some(to)) = (self.ground(&feed.from), self.ground(&feed.to)) else { return };
         if to.is_in(&from) {
             let problem = format!(
-                "{} is beneath its own source {}: its files would be new there again",
+                "{} is inside its own source {}: its files would be new there again",
                 feed.to, feed.from
             );
             self.wrong(read, "to", problem);

@@ -108,14 +108,14 @@ macro_rules! moment {
 #[rustfmt::skip] // one entry after the other, its text last
 pub(super) const FEED_KEYS: &[ConfigKey<FeedConfig>] = &[
     key("name", KeyKind::Syntax("a name"), Required, NAME,
-        "What it is called, in commands, metrics and task ids: 1 to 64 letters, digits, `.`, `_`, `-`. A feed with another name \
-         begins anew: all files are new to it."),
+        "Its name in commands, metrics and task ids: 1 to 64 letters, digits, `.`, `_`, `-`. A feed with another name \
+         starts from scratch: all files are new to it."),
     key("from", PLACE, Required, place!(from),
         "The directory that is listed, `CONNECTION:PATH`: on a server, or local."),
     key("to", PLACE, Required, place!(to),
-        "The directory that files go to, under their paths beneath `from`: local if `from` is on a server, else on a server."),
+        "The directory that files go to, under their paths below `from`: local if `from` is on a server, else on a server."),
     key("every", KeyKind::Syntax("a duration, or a cron expression"), Required, EVERY,
-        "When it is listed: a duration from 1s to 30d, from the begin of one listing to that of the next one; or a cron \
+        "When it is listed: a duration from 1s to 30d, from the start of one listing to the start of the next; or a cron \
          expression of five fields, or six with seconds first (`0 6 * * MON-FRI`)."),
     key("time_zone", KeyKind::Syntax("a time zone's name"), Is("UTC"), ZONE,
         "The time zone of a cron expression, by its name in the IANA's database, such as `Europe/Berlin`."),
@@ -124,7 +124,7 @@ pub(super) const FEED_KEYS: &[ConfigKey<FeedConfig>] = &[
         "With `recursive`: how many levels of directories are listed; 1 is `from` itself."),
     key("include", KeyKind::Patterns, Described("every file"), field!(criteria.include),
         "Only files that match one of these patterns. Without a slash a pattern is compared with the file's name, with one \
-         with its path beneath `from`: `*`, `?`, `[abc]`, `{a,b}`, and `**` across directories."),
+         with its path below `from`: `*`, `?`, `[abc]`, `{a,b}`, and `**` across directories."),
     key("exclude", KeyKind::Patterns, Described("none"), field!(criteria.exclude),
         "Not files that match one of these; a pattern that ends with a slash is about directories, which are not listed then."),
     key("newer_than", TIME, Described("none"), moment!(criteria.newer_than),
@@ -150,15 +150,15 @@ pub(super) const FEED_KEYS: &[ConfigKey<FeedConfig>] = &[
     key("options.verify", KeyKind::Choice(&["size", "none", "hash", "auto"]), Described("size"), field!(options.verify),
         "How a transferred file is verified."),
     key("options.after", KeyKind::Syntax("keep, delete or move_to:DIRECTORY"), Is("keep"), AFTER,
-        "What becomes of a download's source: `keep`, `delete`, or `move_to:DIRECTORY`, beneath which it keeps its path."),
+        "What to do with a download's source: `keep`, `delete`, or `move_to:DIRECTORY`, below which it keeps its path."),
     key("options.preserve_mtime", KeyKind::Flag, Described("false"), field!(options.preserve_mtime),
         "The destination gets the source's modification time."),
     key("options.resume", KeyKind::Flag, Described("true"), field!(options.resume),
-        "False: an interrupted transfer begins anew."),
+        "False: an interrupted transfer restarts from the beginning."),
     key("options.defer", KeyKind::Flag, Described("true"), field!(options.defer),
         "False: tasks are not deferred while their server is down, and fail after 10 minutes."),
     key("options.deadline", time(1, 366 * DAY), Described("none"), field!(options.deadline),
-        "Tasks do not begin later than this after they were made."),
+        "Tasks do not start later than this after they were created."),
 ];
 
 const NAME: FieldAccess<FeedConfig> = FieldAccess {
@@ -266,7 +266,7 @@ pub(super) fn take(reader: &mut SectionReader<'_>) -> Vec<ReadFeed> {
         reader.wrong(
             FEEDS,
             Some(&origin),
-            "is no list; expected one of sections, each with name, from, to and every",
+            "is not a list; expected one of sections, each with name, from, to and every",
         );
     }
     let mut feeds: BTreeMap<usize, BTreeMap<String, Value>> = BTreeMap::new();

@@ -143,7 +143,7 @@ fn feeds_that_would_take_a_file_twice_are_told() {
 fn files_that_would_come_round_again_are_told() {
     let beneath = of("beneath", &[("a", "local:/tmp/x/", "deep:/x/y/", "")]);
     assert!(beneath.contains("'local' and 'deep' are both local"), "{beneath}");
-    assert!(beneath.contains("deep:/x/y/ is beneath its own source local:/tmp/x/"), "{beneath}");
+    assert!(beneath.contains("deep:/x/y/ is inside its own source local:/tmp/x/"), "{beneath}");
     let moved = of(
         "moved",
         &[("a", "remote:/out/", "local:/in/", ", recursive: true, options: {after: 'move_to:/out/done'}")],
@@ -181,7 +181,7 @@ fn what_feeds_cannot_do_is_told() {
         "kafka: {delivery: at_least_once}\nfeeds:\n  - {name: a, from: 'remote:/a/', to: 'local:/in/', every: 1m}\n",
     );
     assert!(delivery[0].contains("[feed a] name: feeds need Kafka transactions"), "{delivery:?}");
-    assert!(mistakes("text", "feeds: yes\n")[0].contains("feeds: is no list"));
-    assert!(mistakes("scalars", "feeds:\n  - yes\n")[0].contains("feeds[0] is no section"));
+    assert!(mistakes("text", "feeds: yes\n")[0].contains("feeds: is not a list"));
+    assert!(mistakes("scalars", "feeds:\n  - yes\n")[0].contains("feeds[0] is not a section"));
     assert_eq!(mistakes("none", "feeds: []\n"), [""; 0]);
 }

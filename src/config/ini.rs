@@ -50,7 +50,7 @@ pub(super) fn read(text: &str, path: &str, errors: &mut ErrorCollector) -> BTree
             // The line is not repeated: it may be a password.
             (_, None) => "is neither `[name]` nor `key = value`".to_owned(),
             (None, Some(_)) if any_header => continue,
-            (None, Some(_)) => "stands before the first `[name]`".to_owned(),
+            (None, Some(_)) => "is before the first `[name]`".to_owned(),
             // Nor is this: it may be a line of a longer secret.
             (Some(_), Some((key, _))) if !is_word(key.trim()) => "has no key before the `=`".to_owned(),
             (Some(name), Some((key, value))) => {
@@ -89,7 +89,7 @@ fn section_name(header: &str, known: &BTreeMap<String, IniSection>) -> Result<St
     let name = name.trim();
     check_name(name)?;
     match known.get(name) {
-        Some(first) => Err(format!("[{name}] is there twice, first in line {}", first.line)),
+        Some(first) => Err(format!("[{name}] occurs twice, first in line {}", first.line)),
         None => Ok(name.to_owned()),
     }
 }
@@ -110,7 +110,7 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     }
     if name.starts_with(['-', ' ']) || name.ends_with(' ') || !name.chars().all(allowed) {
         return Err(format!(
-            "[{name}] is no name for a connection; expected letters, digits, `_`, `-`, `.`, `+`, `@` and blanks, \
+            "[{name}] is not a valid connection name; expected letters, digits, `_`, `-`, `.`, `+`, `@` and blanks, \
              and no `-` at its beginning"
         ));
     }
@@ -166,12 +166,12 @@ mod tests {
     fn every_line_that_is_wrong_is_told() {
         let text = "host = x\n[a]\nhost = 1\nhost = 2\nsecret words\n= v\n[a]\nuser = u\n[-b]\n[c\n[]\n[d]\nhost = y\n";
         let (all, errors) = read_all(text);
-        let expected = "c.ini:1: stands before the first `[name]`\n\
+        let expected = "c.ini:1: is before the first `[name]`\n\
             c.ini:4: [a] host: is set twice\n\
             c.ini:5: is neither `[name]` nor `key = value`\n\
             c.ini:6: has no key before the `=`\n\
-            c.ini:7: [a] is there twice, first in line 2\n\
-            c.ini:9: [-b] is no name for a connection; expected letters, digits, `_`, `-`, `.`, `+`, `@` and \
+            c.ini:7: [a] occurs twice, first in line 2\n\
+            c.ini:9: [-b] is not a valid connection name; expected letters, digits, `_`, `-`, `.`, `+`, `@` and \
             blanks, and no `-` at its beginning\n\
             c.ini:10: begins like `[name]` but does not end with `]`\n\
             c.ini:11: a connection's name is empty";

@@ -294,10 +294,7 @@ fn host(text: &str) -> Result<String, String> {
         ));
     }
     if bare.contains(':') && bare.parse::<Ipv6Addr>().is_err() {
-        return Err(format!(
-            "found {}; expected the host alone: the port has a key of its own",
-            quoted(&text)
-        ));
+        return Err(format!("found {}; expected the host alone: the port has its own key", quoted(&text)));
     }
     if bare.is_empty() || bare.contains(char::is_whitespace) {
         return Err(format!("found {}; expected a host's name or address", quoted(&text)));

@@ -177,8 +177,8 @@ fn proxy(kind: ProxyKind, text: &str) -> Result<Option<ProxyServer>, String> {
         return Ok(None);
     }
     let (scheme, expected) = match kind {
-        ProxyKind::Socks5 => ("socks5://", "is no proxy; expected [user:password@]host:port"),
-        ProxyKind::Http => ("http://", "is no proxy; expected http://[user:password@]host:port"),
+        ProxyKind::Socks5 => ("socks5://", "is not a proxy; expected [user:password@]host:port"),
+        ProxyKind::Http => ("http://", "is not a proxy; expected http://[user:password@]host:port"),
     };
     let text = text.strip_prefix(scheme).unwrap_or(text).trim_end_matches('/');
     let (user, address) = match text.rsplit_once('@') {

@@ -20,7 +20,7 @@ const IV_BYTES: usize = 16;
 /// Why a text is not an obscured password. The messages never repeat the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RevealError {
-    #[error("is no base64: is it a plain password? then the key is pass")]
+    #[error("is not base64: is it a plain password? then the key is pass")]
     Encoding,
     #[error("is too short for an obscured password: is it a plain one? then the key is pass")]
     Short,

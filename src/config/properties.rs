@@ -21,7 +21,7 @@ pub const REFUSED: &[(&[&str], &str)] = &[
     (&["group.protocol.type"], "the pods would be no group of consumers"),
     (
         &["partition.assignment.strategy"],
-        "partitions move between pods one by one (cooperative-sticky); another strategy takes all at once",
+        "partitions move between pods one by one (cooperative-sticky); another strategy revokes all at once",
     ),
     (
         &["enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store"],
@@ -35,26 +35,29 @@ pub const REFUSED: &[(&[&str], &str)] = &[
     (&["isolation.level"], "tasks of aborted transactions would be carried out"),
     (
         &["allow.auto.create.topics"],
-        "`ftp-pooler topics` creates them; one that comes into being by accident has the brokers' number of partitions",
+        "`ftp-pooler topics` creates them; one that is created by accident has the brokers' number of partitions",
     ),
     (&["enable.partition.eof"], "the end of a partition is no error here"),
     (&["acks", "request.required.acks"], "an answer counts when every in-sync replica has it"),
     (
         &["enable.idempotence", "enable.gapless.guarantee"],
-        "the producer is idempotent, so that an answer that is sent again is there once",
+        "the producer is idempotent, so that an answer that is sent again is written once",
     ),
     (
         &["max.in.flight", "max.in.flight.requests.per.connection", "queuing.strategy"],
         "the idempotent producer needs its own order of requests",
     ),
-    (&["retries", "message.send.max.retries"], "an answer is sent until it is there or its time is over"),
+    (
+        &["retries", "message.send.max.retries"],
+        "an answer is sent until it is acknowledged or its time is over",
+    ),
     (&["message.timeout.ms", "delivery.timeout.ms"], "publish gives an answer its own deadline"),
     (&["delivery.report.only.error"], "an offset is committed when the answer's delivery is reported"),
     (
         &["transactional.id", "transaction.timeout.ms"],
         "pod.name and kafka.transaction_timeout make them: two pods with one id would fence each other",
     ),
-    (&["enabled_events"], "rebalances and deliveries are told by events that are switched on already"),
+    (&["enabled_events"], "rebalances and deliveries are reported by events that are enabled already"),
 ];
 
 /// Properties of Java clients that librdkafka does not know, and what they are called here.

@@ -171,7 +171,7 @@ fn ftp(remote: &RcloneRemote, user: &str, notes: &mut Vec<String>) -> String {
             Some(value) => line(key.path, value),
             None if key.path == "user" => {
                 notes.push(format!(
-                    "[{name}] has no user, where rclone takes whoever runs it: it is {user} now"
+                    "[{name}] has no user, where rclone uses the current user: it is {user} now"
                 ));
                 line("user", user);
             }
@@ -345,7 +345,7 @@ mod tests {
         let notes = imported.notes.join("\n");
         assert!(notes.contains("[a] shut_timeout is left out: here each wait has an end"), "{notes}");
         assert!(
-            notes.contains("[a/b] is left out:") && notes.contains("is no name for a connection"),
+            notes.contains("[a/b] is left out:") && notes.contains("is not a valid connection name"),
             "{notes}"
         );
     }

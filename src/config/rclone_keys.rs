@@ -29,9 +29,9 @@ pub(super) const RCLONE_ONLY_KEYS: &[RcloneOnlyKey] = &[
     key("allow_insecure_tls_ciphers", OFF, "this TLS has no insecure ciphers"),
     key("tls_cache_size", HarmlessValues::Any, "each session keeps its own TLS session"),
     key("disable_mlsd", HarmlessValues::Any, "only submit lists, and uses LIST if the server refuses MLSD"),
-    key("force_list_hidden", HarmlessValues::Any, "only submit lists, and takes what the server shows"),
+    key("force_list_hidden", HarmlessValues::Any, "only submit lists, and uses what the server shows"),
     key("bwlimit", HarmlessValues::Only(&["off", "0"]), "the key is `bandwidth` here, with the same values"),
-    key("ask_password", OFF, "a pod has nobody to ask"),
+    key("ask_password", OFF, "a pod has no one to ask"),
 ];
 
 impl RcloneOnlyKey {

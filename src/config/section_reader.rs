@@ -182,7 +182,7 @@ fn is_beneath(path: &str, section: &str) -> bool {
 
 fn unknown<T>(written: &str, origin: &ValueOrigin, known: &[ConfigKey<T>]) -> String {
     if is_section(written, known) {
-        return "is a section; expected keys beneath it".to_owned();
+        return "is a section; expected keys below it".to_owned();
     }
     if written == CONNECTIONS || is_beneath(written, CONNECTIONS) {
         return match origin {

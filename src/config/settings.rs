@@ -243,7 +243,7 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
          stay the same over restarts, as in a StatefulSet."),
     key("kafka.recreate_after", time(1, DAY), Is("1m"), field!(kafka.recreate_after),
         "If the pod has been without a connected broker or without its place in the group, or has published none of its \
-         answers, for this time, while a newly created client reaches Kafka, it creates its clients anew, without a \
+         answers, for this time, while a newly created client reaches Kafka, it recreates its clients, without a \
          restart. If that fails three times in a row, `/health` answers 503, so that the pod is restarted."),
     key("kafka.transaction_timeout", time(5, 600), Is("10s"), field!(kafka.transaction_timeout),
         "How long a transaction may take until its coordinator aborts it; also how long the open transaction of a pod that \
@@ -285,7 +285,7 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
     key("api.host", KeyKind::Host, Is("0.0.0.0"), field!(api.host),
         "The address on which the page, its API (docs/API.md), `/health`, `/ready` and `/metrics` are served."),
     key("api.port", PORT_OR_ANY, Is("8080"), field!(api.port),
-        "Its port; 0 takes a free one, which the log names."),
+        "Its port; 0 selects a free one, which is logged."),
     key("api.allowed_hosts", KeyKind::Text, Described("none"), field!(api_allowed_hosts),
         "Host names by which this port and metrics.port may be addressed, separated by commas: `status.example.com`, or \
          `.example.com` for all names below. Others are refused (421), so that a web page cannot read the pod through DNS \
@@ -300,7 +300,7 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
     key("metrics.host", KeyKind::Host, Is("0.0.0.0"), field!(metrics.host),
         "The address on which `/metrics` is also served."),
     key("metrics.port", PORT_OR_ANY, Is("9090"), field!(metrics.port),
-        "Its port; 0 takes a free one, which the log names."),
+        "Its port; 0 selects a free one, which is logged."),
     key("shutdown.drain_seconds", time(0, 3_600), Is("10"), field!(shutdown.drain),
         "How long transfers in flight may continue after SIGTERM."),
     key("reload.every", time(0, 3_600), Is("2s"), nonzero_field!(reload.every),
@@ -328,7 +328,7 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
     key("tunnels.frpc", KeyKind::Text, Described("searched for in PATH, /usr/local/bin, /opt/frp, ~/bin"), FRPC,
         "The absolute path of frpc (0.61 or newer), which connections with `via` need."),
     key("tunnels.addresses", KeyKind::Syntax("a range of loopback addresses"), Is("127.77.0.0/16"), ADDRESSES,
-        "Each tunnel listens at a loopback address of its own out of this range, where only this machine, or this pod, \
+        "Each tunnel listens on its own loopback address in this range, where only this machine, or this pod, \
          reaches it."),
 ];
 

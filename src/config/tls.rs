@@ -160,7 +160,7 @@ fn pin(text: &str) -> Result<CertificatePin, String> {
         }
         None => hex(text).map(CertificatePin::Certificate),
     };
-    hash.ok_or_else(|| format!("is no pin; {expected}"))
+    hash.ok_or_else(|| format!("is not a pin; {expected}"))
 }
 
 fn hex(text: &str) -> Option<[u8; 32]> {

@@ -109,8 +109,8 @@ pub(super) const FRP_KEYS: &[ConfigKey<FrpTunnel>] = &[
          ours, no argument and no log."),
     key("user", KeyKind::Text, Described("`kafka.consumer_group`"), USER,
         "The pods' user at frps, the same for all pods: the far side's `--allow-user`."),
-    key("target_user", KeyKind::Text, Described("the own `user`"), TARGET_USER,
-        "The user of the client beside the FTP server: the far side's `--user`."),
+    key("target_user", KeyKind::Text, Described("the `user` of this section"), TARGET_USER,
+        "The user of the client next to the FTP server: the far side's `--user`."),
     key("secret_file", KeyKind::File { max_bytes: MAX_SECRET_FILE_BYTES }, Required, SECRET,
         "A file that contains the key of the far side's tunnels: its `--secret-file`."),
     key("passive_ports", KeyKind::Syntax("a range of ports"), Described("none: one tunnel to the far side's CONNECT proxy"),
@@ -137,7 +137,7 @@ pub(super) const FRP_KEYS: &[ConfigKey<FrpTunnel>] = &[
         "A session with frps that is silent is probed after this; one that is dead is noticed ten seconds later."),
     key("up_within", KeyKind::Time { min: Duration::from_secs(1), max: Duration::from_secs(600) }, Is("20s"),
         field!(up_within),
-        "A tunnel through which nothing has come after this is reported as failed. It is tried on, without end."),
+        "A tunnel that has not connected within this time is reported as failed. It is retried indefinitely."),
 ];
 
 fn set_servers(tunnel: &mut FrpTunnel, value: KeyValue) -> Result<(), String> {

@@ -100,8 +100,8 @@ impl HaltedPartitions {
 
     /// Halts those suspects whose offset the broker no longer (or not yet) has; for [`VERIFY_AT_MOST`] at most.
     pub fn verify_positions(&mut self, group: &Group, offsets: &Offsets, health: &PodHealth) {
-        let begun = Instant::now();
-        if self.unverified.is_empty() || self.next_verification.is_some_and(|next| begun < next) {
+        let started = Instant::now();
+        if self.unverified.is_empty() || self.next_verification.is_some_and(|next| started < next) {
             return;
         }
         let owned = offsets.snapshot();
@@ -124,7 +124,7 @@ impl HaltedPartitions {
                     self.next_verification = Some(Instant::now() + VERIFY_RETRY);
                 }
             }
-            if begun.elapsed() >= VERIFY_AT_MOST {
+            if started.elapsed() >= VERIFY_AT_MOST {
                 return;
             }
         }

@@ -22,7 +22,7 @@ const SUSPENDED_AFTER: Duration = Duration::from_secs(5);
 /// One question of the new client's.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Between two new clients.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Clients recreated this often in a row without success: a new process may have more luck.
 const MAX_TRIES: u32 = 3;
 
@@ -63,16 +63,16 @@ impl Lost {
     fn sentence(self) -> &'static str {
         match self {
             Lost::Broker => "no Kafka broker is connected",
-            Lost::Membership => "the pod is no member of the group",
+            Lost::Membership => "the pod is not a member of the group",
             Lost::Group => "the group's coordinator does not answer",
             Lost::Publishing => "Kafka accepts no answers",
         }
     }
 }
 
-/// What is to be done.
+/// What to do about a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum RecoveryAction {
     Recreate,
     /// Recreated clients have not helped.
     GiveUp,
@@ -82,50 +82,49 @@ enum Verdict {
 #[derive(Debug)]
 struct Recovery {
     after: Duration,
-    /// What the pod does without is counted from here on: clients that were just made, or have just been woken, get as
-    /// long as others.
+    /// Losses are counted from here on: clients that were just created, or have just been resumed, get as long as others.
     from: Instant,
-    last_look: Instant,
-    next_question: Instant,
+    last_check: Instant,
+    next_attempt: Instant,
     tries: u32,
 }
 
 impl Recovery {
     fn new(after: Duration, now: Instant) -> Recovery {
-        Recovery { after, from: now, last_look: now, next_question: now, tries: 0 }
+        Recovery { after, from: now, last_check: now, next_attempt: now, tries: 0 }
     }
 
-    /// What is lost, where a new client is to be asked whether it need be.
-    fn look(&mut self, signs: &KafkaSigns, now: Instant) -> Option<Lost> {
-        if now.saturating_duration_since(self.last_look) > SUSPENDED_AFTER {
+    /// What is lost, if it is time to try a new client.
+    fn lost(&mut self, signs: &KafkaSigns, now: Instant) -> Option<Lost> {
+        if now.saturating_duration_since(self.last_check) > SUSPENDED_AFTER {
             self.from = now;
         }
-        self.last_look = now;
+        self.last_check = now;
         let known = now.saturating_duration_since(self.from);
         if Lost::ALL.iter().all(|lost| lost.since(signs) < self.after) {
             self.tries = 0;
             return None;
         }
-        if known < self.after || now < self.next_question {
+        if known < self.after || now < self.next_attempt {
             return None;
         }
         Lost::ALL.into_iter().find(|lost| lost.since(signs) >= self.after)
     }
 
-    /// A new client was asked. `None` where nothing is to be gained by others.
-    fn asked(&mut self, reached: Option<Reached>, lost: Lost, now: Instant) -> Option<Verdict> {
-        self.last_look = now; // the question took its time
-        self.next_question = now + ASK_AGAIN;
+    /// A new client was tried. `None` if recreating the others would not help.
+    fn decide(&mut self, reached: Option<Reached>, lost: Lost, now: Instant) -> Option<RecoveryAction> {
+        self.last_check = now; // the attempt took its time
+        self.next_attempt = now + RETRY_INTERVAL;
         let reached = reached?;
         if lost == Lost::Membership && reached.is_rebalancing {
             return None;
         }
         if self.tries >= MAX_TRIES {
-            return Some(Verdict::GiveUp);
+            return Some(RecoveryAction::GiveUp);
         }
         self.tries += 1;
         self.from = now;
-        Some(Verdict::Recreate)
+        Some(RecoveryAction::Recreate)
     }
 }
 
@@ -160,7 +159,7 @@ impl Watchdog {
             while !health.is_draining() {
                 std::thread::sleep(POLL_INTERVAL);
                 let signs = health.kafka_signs(Instant::now());
-                let lost = recovery.look(&signs, Instant::now());
+                let lost = recovery.lost(&signs, Instant::now());
                 if recovery.tries == 0 {
                     health.set_unrecoverable(None);
                 }
@@ -174,17 +173,17 @@ impl Watchdog {
                         "nor does a new client reach Kafka"
                     );
                 }
-                let verdict = recovery.asked(reached.ok(), lost, Instant::now());
+                let action = recovery.decide(reached.ok(), lost, Instant::now());
                 let is_stuck = clients.upgrade().is_none_or(|clients| clients.is_stuck());
                 let seconds = lost.since(&signs).as_secs();
-                match verdict {
-                    Some(Verdict::Recreate) if !is_stuck => {
+                match action {
+                    Some(RecoveryAction::Recreate) if !is_stuck => {
                         tracing::warn!(
                             event = "kafka_clients_recreated",
                             reason = lost.as_str(),
                             seconds,
                             tries = recovery.tries,
-                            "{} for {seconds} s, though a new client reaches Kafka: the pod's clients are created anew",
+                            "{} for {seconds} s, though a new client reaches Kafka: the pod's clients are recreated",
                             lost.sentence()
                         );
                         metrics.clients_recreated(lost.as_str());
@@ -210,7 +209,7 @@ fn request(renewal: &ClientRenewal, lost: Lost) {
 }
 
 fn give_up(health: &PodHealth, lost: Lost, seconds: u64) {
-    let why = format!("{} for {seconds} s, and creating the clients anew has not helped", lost.sentence());
+    let why = format!("{} for {seconds} s, and recreating the clients has not helped", lost.sentence());
     if health.set_unrecoverable(Some(why.clone())) {
         tracing::error!(event = "kafka_lost", reason = lost.as_str(), "{why}: /health fails");
     }
@@ -234,17 +233,17 @@ mod tests {
         span: std::ops::Range<u64>,
         reached: Option<Reached>,
         signs: impl Fn(u64) -> KafkaSigns,
-    ) -> Vec<(u64, Verdict)> {
-        let mut verdicts = Vec::new();
+    ) -> Vec<(u64, RecoveryAction)> {
+        let mut actions = Vec::new();
         for second in span {
             let now = from + seconds(second);
-            if let Some(lost) = recovery.look(&signs(second), now)
-                && let Some(verdict) = recovery.asked(reached, lost, now)
+            if let Some(lost) = recovery.lost(&signs(second), now)
+                && let Some(action) = recovery.decide(reached, lost, now)
             {
-                verdicts.push((second, verdict));
+                actions.push((second, action));
             }
         }
-        verdicts
+        actions
     }
 
     fn without_broker(second: u64) -> KafkaSigns {
@@ -262,13 +261,13 @@ mod tests {
     fn clients_are_made_anew_some_times_and_then_it_gives_up_until_all_is_well() {
         let start = Instant::now();
         let mut recovery = Recovery::new(AFTER, start);
-        let verdicts = watched(&mut recovery, start, 0..245, REACHED, without_broker);
-        let recreated = |second| (second, Verdict::Recreate);
-        assert_eq!(verdicts, [recreated(60), recreated(120), recreated(180), (240, Verdict::GiveUp)]);
+        let actions = watched(&mut recovery, start, 0..245, REACHED, without_broker);
+        let recreated = |second| (second, RecoveryAction::Recreate);
+        assert_eq!(actions, [recreated(60), recreated(120), recreated(180), (240, RecoveryAction::GiveUp)]);
         watched(&mut recovery, start, 245..250, REACHED, |_| KafkaSigns::default());
         let again = |second: u64| without_broker(second - 250);
-        let verdicts = watched(&mut recovery, start, 250..315, REACHED, again);
-        assert_eq!(verdicts, [recreated(310)]);
+        let actions = watched(&mut recovery, start, 250..315, REACHED, again);
+        assert_eq!(actions, [recreated(310)]);
     }
 
     #[test]
@@ -295,8 +294,8 @@ mod tests {
         let start = Instant::now();
         let mut recovery = Recovery::new(AFTER, start);
         assert_eq!(watched(&mut recovery, start, 0..10, REACHED, without_broker), []);
-        let verdicts = watched(&mut recovery, start, 1_000..1_065, REACHED, without_broker);
-        assert_eq!(verdicts, [(1_060, Verdict::Recreate)]);
+        let actions = watched(&mut recovery, start, 1_000..1_065, REACHED, without_broker);
+        assert_eq!(actions, [(1_060, RecoveryAction::Recreate)]);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl DestinationOrder {
         let mut state = self.state();
         debug_assert!(
             state.stopped || state.behind.contains_key(&destination),
-            "a destination is released that nobody holds"
+            "a destination is released that is not held"
         );
         let next = state.behind.get_mut(&destination).and_then(VecDeque::pop_front);
         let Some(mut next) = next else {

@@ -130,9 +130,9 @@ impl ControlConnection {
 
     async fn exchange_untimed(&mut self, command: &Command) -> Result<ReceivedReply, Fault> {
         self.replies.expect(command.step);
-        let begun = Instant::now();
+        let started = Instant::now();
         let answered = self.client.custom_command(&command.line, &[]).await;
-        self.round_trip = self.round_trip.min(begun.elapsed());
+        self.round_trip = self.round_trip.min(started.elapsed());
         self.received(answered)
     }
 
@@ -186,7 +186,7 @@ impl ControlConnection {
                 let fault = fault(error);
                 match fault {
                     Fault::Unsendable => self.replies.withdraw(),
-                    Fault::Garbled => self.replies.violated("what came is no reply"),
+                    Fault::Garbled => self.replies.violated("the data received is not an FTP reply"),
                     _ => self.replies.violated("the control connection broke"),
                 }
                 return Err(fault);
@@ -195,7 +195,7 @@ impl ControlConnection {
         let decoded = self.charset.map(|charset| charset::decode(charset, &body));
         let text = decoded.as_ref().map_or(body.as_slice(), String::as_bytes);
         let Some(reply) = Reply::parse(text, self.secret.expose_secret()) else {
-            self.replies.violated("what came is no reply");
+            self.replies.violated("the data received is not an FTP reply");
             return Err(Fault::Garbled);
         };
         let answered = self.replies.next();

@@ -80,10 +80,10 @@ impl<'s> DataTransfer<'s> {
     pub async fn read(&mut self, buffer: &mut (impl BufMut + Send)) -> Result<usize, TryError> {
         let Some(data) = &mut self.data else { return Ok(0) };
         let (wait, limit) = self.rate.limit(&self.session.connection().timeouts);
-        let begun = Instant::now();
+        let started = Instant::now();
         match within(wait, limit, || waiting_for_bytes(wait), data.read_buf(buffer)).await {
             Ok(Ok(read)) => {
-                self.rate.moved(read, begun.elapsed());
+                self.rate.moved(read, started.elapsed());
                 Ok(read)
             }
             Ok(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => {
@@ -98,7 +98,7 @@ impl<'s> DataTransfer<'s> {
     pub async fn write(&mut self, chunk: &[u8]) -> Result<usize, TryError> {
         let waiting = || "the server to take more bytes".to_owned();
         let (wait, limit) = self.rate.limit(&self.session.connection().timeouts);
-        let begun = Instant::now();
+        let started = Instant::now();
         let written = match &mut self.data {
             Some(data) => within(wait, limit, waiting, data.write(chunk)).await,
             None => Ok(Ok(0)),
@@ -106,7 +106,7 @@ impl<'s> DataTransfer<'s> {
         match written {
             Ok(Ok(0)) => Err(self.broke(data_broke(ErrorKind::WriteZero.into())).await),
             Ok(Ok(written)) => {
-                self.rate.moved(written, begun.elapsed());
+                self.rate.moved(written, started.elapsed());
                 Ok(written)
             }
             Ok(Err(error)) => Err(self.broke(data_broke(error)).await),

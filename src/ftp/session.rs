@@ -392,7 +392,7 @@ impl Session {
             Fault::Reply(reply) if !reply.is_refusal() => {
                 self.retire("a reply that does not fit its command");
             }
-            Fault::Garbled => self.retire("what came is no reply"),
+            Fault::Garbled => self.retire("the data received is not an FTP reply"),
             _ => {}
         }
         let server = format!("{}:{}", self.connection.host, self.connection.port);

@@ -53,8 +53,9 @@ impl SessionTls {
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(STORED);
-        let name = ServerName::try_from(connection.host.clone())
-            .map_err(|_| Fault::Tls(format!("{} is no name that a certificate can have", connection.host)))?;
+        let name = ServerName::try_from(connection.host.clone()).map_err(|_| {
+            Fault::Tls(format!("{} is not a name that a certificate can have", connection.host))
+        })?;
         let connector = TlsConnector::from(Arc::new(config));
         Ok(Some(SessionTls { connector, name, is_13: Arc::default() }))
     }

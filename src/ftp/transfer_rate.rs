@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn the_first_byte_has_its_own_time_and_each_later_one_the_stalls() {
-        let begun = TransferRate::new(MinRate { bytes_per_second: 10, window: SECOND }, true);
-        assert_eq!(begun.limit(&timeouts()), (Wait::FirstByte, 40 * SECOND));
+        let started = TransferRate::new(MinRate { bytes_per_second: 10, window: SECOND }, true);
+        assert_eq!(started.limit(&timeouts()), (Wait::FirstByte, 40 * SECOND));
         assert_eq!(rate(10).limit(&timeouts()), (Wait::Stall, 20 * SECOND));
         let upload = TransferRate::new(MinRate { bytes_per_second: 0, window: SECOND }, false);
         assert_eq!(upload.limit(&timeouts()), (Wait::Stall, 20 * SECOND));

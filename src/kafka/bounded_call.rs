@@ -90,14 +90,14 @@ impl CallThread {
             let _ = tell.send(call()); // no longer awaited after the deadline
         });
         self.calls.try_send(call).map_err(|_| CallOverdue)?;
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             match told.recv_timeout(WAIT) {
                 Ok(result) => return Ok(result),
                 Err(RecvTimeoutError::Disconnected) => return Err(CallOverdue),
                 Err(RecvTimeoutError::Timeout) => meanwhile(),
             }
-            if begun.elapsed() >= deadline {
+            if started.elapsed() >= deadline {
                 return Err(CallOverdue);
             }
         }
@@ -197,9 +197,9 @@ mod tests {
         }
         assert!(calls.call(LONG, || 7).is_err(), "too many of them hang");
         drop(go_on);
-        let begun = Instant::now();
+        let started = Instant::now();
         while calls.call(LONG, || ()).is_err() {
-            assert!(begun.elapsed() < LONG);
+            assert!(started.elapsed() < LONG);
             std::thread::sleep(WAIT);
         }
     }
@@ -222,9 +222,9 @@ mod tests {
         }
         assert!(abandoned.is_too_many());
         drop(let_go);
-        let begun = Instant::now();
+        let started = Instant::now();
         while abandoned.is_too_many() {
-            assert!(begun.elapsed() < LONG);
+            assert!(started.elapsed() < LONG);
             std::thread::sleep(WAIT);
         }
     }

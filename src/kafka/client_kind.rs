@@ -88,7 +88,7 @@ mod tests {
         for name in CONSUMERS.iter().chain(PRODUCERS) {
             assert_ne!(
                 property_problem(name, "?").as_deref(),
-                Some("is no property of librdkafka's; expected one such as sasl.password"),
+                Some("is not a librdkafka property; expected one such as sasl.password"),
                 "{name}"
             );
         }

@@ -169,8 +169,8 @@ impl PartitionFollower {
 
     /// Waits until all that was appended is delivered, for `within` at most.
     pub fn flush(&self, within: Duration) {
-        let begun = std::time::Instant::now();
-        while self.producer.in_flight_count() > 0 && begun.elapsed() < within {
+        let started = std::time::Instant::now();
+        while self.producer.in_flight_count() > 0 && started.elapsed() < within {
             self.producer.poll(Duration::from_millis(5));
         }
     }

@@ -67,7 +67,7 @@ pub fn without_value(error: KafkaError) -> KafkaError {
 pub fn property_problem(name: &str, value: &str) -> Option<String> {
     let reason = match refused(name, value)? {
         KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
-            return Some("is no property of librdkafka's; expected one such as sasl.password".to_owned());
+            return Some("is not a librdkafka property; expected one such as sasl.password".to_owned());
         }
         KafkaError::ClientConfig(_, reason, ..) => Some(reason),
         _ => None,
@@ -161,7 +161,7 @@ pub fn uses_new_protocol(member: &ClientConfig) -> bool {
     member.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
 }
 
-/// The same for a reader that is no member of the group. It keeps the group's name, without which librdkafka assigns
+/// The same for a reader that is not a member of the group. It keeps the group's name, without which librdkafka assigns
 /// nothing; who does not subscribe does not join.
 pub fn reader_properties(members: &ClientConfig) -> ClientConfig {
     let mut client = members.clone();
@@ -229,7 +229,10 @@ mod tests {
 
     #[test]
     fn a_property_or_a_value_that_librdkafka_does_not_know_is_a_problem() {
-        assert!(property_problem("sasl.pasword", "x").is_some_and(|text| text.contains("no property")));
+        assert!(
+            property_problem("sasl.pasword", "x")
+                .is_some_and(|text| text.contains("not a librdkafka property"))
+        );
         assert!(property_problem("session.timeout.ms", "soon").is_some_and(|text| text.contains("value")));
         for (name, value) in
             [("session.timeout.ms", "6000"), ("security.protocol", "sasl_ssl"), ("sasl.password", "hunter2")]

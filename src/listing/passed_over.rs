@@ -95,7 +95,7 @@ impl PassedEntry {
     fn told(&self) -> String {
         let why = match self.reason {
             PassReason::NoFile => ": no file",
-            PassReason::LinkToNoFile => ": a symlink that is no file",
+            PassReason::LinkToNoFile => ": a symlink that does not lead to a file",
             PassReason::TimeNotKnown => {
                 ": when it was changed is not known well enough for --newer-than or --older-than"
             }

@@ -173,7 +173,7 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
         }
         if depth > MAX_DEPTH {
             return Err(WalkError::Refused(format!(
-                "{path}: directories lie more than {MAX_DEPTH} deep in one another: is there a circle of symlinks?"
+                "{path}: directories are nested more than {MAX_DEPTH} deep: is there a loop of symlinks?"
             )));
         }
         if self.waiting.len() >= MAX_DIRECTORIES {

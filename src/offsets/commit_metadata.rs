@@ -60,7 +60,7 @@ impl CommitMetadata {
         let text = std::str::from_utf8(text).map_err(|_| MetadataError::Foreign)?;
         let (id, bits) = text.split_once(SEPARATOR).ok_or(MetadataError::Foreign)?;
         let id =
-            TopicId::read(id).ok_or_else(|| MetadataError::Encoding(format!("{id:?} is no topic id")))?;
+            TopicId::read(id).ok_or_else(|| MetadataError::Encoding(format!("{id:?} is not a topic id")))?;
         Ok(CommitMetadata { topic_id: Some(id), done: CompletedBitmap::decode_bits(bits.as_bytes())? })
     }
 }

@@ -76,7 +76,7 @@ impl SessionConnector for FtpConnector {
 
     async fn route_lost(&self, connection: &FtpConnection) -> Option<Failure> {
         let (tunnels, tunnel) = self.route(connection)?;
-        tunnels.verdict(tunnel).await
+        tunnels.diagnose(tunnel).await
     }
 
     fn is_usable(&self, session: &ftp::Session) -> bool {

@@ -134,7 +134,7 @@ impl ReplyTopics {
         let text = String::from_utf8_lossy(value.get(..MAX_NAME_BYTES).unwrap_or(value)).into_owned();
         let refused = |why: &str| Some(Err(named(&text, why)));
         if !is_topic_name(value) {
-            return refused("is no topic's name");
+            return refused("is not a valid topic name");
         }
         if text.starts_with("__") || self.own.contains(&text) {
             return refused("is a topic of Kafka's or of the pool's own");
@@ -318,7 +318,7 @@ mod tests {
             (3, "of the pool's own"),
             (4, "topic of Kafka's"),
             (5, "kafka.reply_topics"),
-            (6, "no topic's name"),
+            (6, "not a valid topic name"),
         ] {
             assert!(text(&batch[index]).contains(why), "{}", text(&batch[index]));
         }

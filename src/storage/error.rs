@@ -90,9 +90,9 @@ impl OperationContext<'_> {
         let source = self.side == PathRole::Source;
         match errno {
             Errno::NOENT | Errno::NOTDIR if source => StorageError::SourceNotFound(self.says(errno)),
-            Errno::NOTDIR => self.refuses("a part of the path is no directory"),
+            Errno::NOTDIR => self.refuses("a part of the path is not a directory"),
             Errno::ISDIR => self.refuses("it is a directory"),
-            Errno::NXIO | Errno::NODEV if source => self.refuses("it is no regular file"),
+            Errno::NXIO | Errno::NODEV if source => self.refuses("it is not a regular file"),
             Errno::XDEV => self.refuses("it leads out of base_path"),
             Errno::LOOP => self.refuses("a symlink in it leads nowhere, or in a circle"),
             Errno::NAMETOOLONG => self.refuses(errno),

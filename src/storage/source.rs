@@ -68,7 +68,7 @@ impl SourceFile {
             let file = confined_dir.source(path.relative()).map_err(|errno| doing.failed(errno))?;
             let stat = rustix::fs::fstat(&file).map_err(|errno| doing.failed(errno))?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-                return Err(doing.refuses("it is no regular file"));
+                return Err(doing.refuses("it is not a regular file"));
             }
             let seen = SourceStat::of(&stat);
             // Reading one byte more than the size detects the end of the file in the same call.

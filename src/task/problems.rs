@@ -36,7 +36,7 @@ impl TaskProblems {
     /// Fields that occur more than once in their object.
     pub fn repeated(&mut self, fields: &[JsonField<'_>]) {
         for field in fields.iter().filter(|field| matches!(field.value, JsonValue::Repeated)) {
-            self.invalid(field.path, "is there more than once");
+            self.invalid(field.path, "occurs more than once");
         }
     }
 

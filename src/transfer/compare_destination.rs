@@ -107,6 +107,6 @@ async fn compare(
 }
 
 fn exists(path: &str, how: &str) -> TryError {
-    let message = format!("{} is there already, {how}, and overwrite is false", shown(path));
+    let message = format!("{} exists already, {how}, and overwrite is false", shown(path));
     give_up(Code::DestinationExists, message)
 }

@@ -23,11 +23,11 @@ pub(super) async fn run(
     resume_state: &mut ResumeState,
     pipeline: &mut PipelineContext<'_>,
 ) -> Result<TransferredFile, TransferError> {
-    let begun = match resume_state.download() {
+    let started = match resume_state.download() {
         Some(file) => DownloadStart::Now(file),
         None => create(session, context).await?,
     };
-    let mut file = match begun {
+    let mut file = match started {
         DownloadStart::Now(file) => file,
         // Its answer was lost, not the file.
         DownloadStart::Before { bytes, redo_record } => {

@@ -127,7 +127,7 @@ fn left_there(stopped: TransferError) -> TransferError {
             error
                 .failure
                 .message
-                .push_str("; what was sent is there under the file's own name (upload = in_place)");
+                .push_str("; what was sent is under the file's own name (upload = in_place)");
             TransferError::Failed(error)
         }
         other => other,

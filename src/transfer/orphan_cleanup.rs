@@ -36,11 +36,11 @@ impl TransferExecutor {
     /// Like [`TransferExecutor::clean_up`], but only what must not wait until the session is idle.
     pub async fn clean_up_at_once(&self, session: &mut Session) -> bool {
         let orphans = self.orphans_at(&session.connection().name);
-        let begun = Instant::now();
-        let action = orphans.lock().next_urgent(begun);
+        let started = Instant::now();
+        let action = orphans.lock().next_urgent(started);
         let Some(action) = action else { return false };
         self.run_action(session, &orphans, action).await;
-        orphans.lock().rest(begun, Instant::now());
+        orphans.lock().rest(started, Instant::now());
         true
     }
 

@@ -49,8 +49,7 @@ async fn may_move_to(
     to: &str,
 ) -> Result<(), TransferError> {
     if !context.task.options.overwrite && context.stop.or_soon(session.exists(to)).await? {
-        let message =
-            format!("options.after.move_to: {} is there already, and overwrite is false", shown(to));
+        let message = format!("options.after.move_to: {} exists already, and overwrite is false", shown(to));
         return Err(give_up(Code::DestinationExists, message).into());
     }
     Ok(())
@@ -80,7 +79,7 @@ fn the_file_is_there(stopped: TransferError) -> TransferError {
         TransferError::Failed(mut error) => {
             let message = &error.failure.message;
             error.failure.message =
-                format!("the file is there, but its source was not taken away: {message}");
+                format!("the file has arrived, but its source was not removed: {message}");
             TransferError::Failed(error)
         }
         stopped => stopped,
@@ -125,7 +124,7 @@ async fn check_source(
         (Some(then), Some(now)) if then == now => SourceState::TheSame,
         (Some(_), _) => SourceState::Another("it has another modification time now"),
         (None, _) if is_redo => SourceState::Another(
-            "nothing proves that it is the file that was fetched: the server tells no time",
+            "nothing proves that it is the file that was fetched: the server reports no time",
         ),
         (None, _) => SourceState::TheSame,
     })

@@ -416,7 +416,7 @@ async fn has_size(
         }
     };
     if check.details.resumed_from.is_some() {
-        let message = format!("STOR {}: it went on where it broke off, and {why}", shown(temp));
+        let message = format!("STOR {}: it was resumed where it broke off, and {why}", shown(temp));
         return Err(try_again(Code::IntegrityMismatch, message));
     }
     check.notes.push(format!("size not verified: {why}"));

@@ -81,7 +81,7 @@ pub(super) fn not_renamed(
     {
         // Sent again it would be accepted again, each time under another name.
         let message = format!(
-            "STOR {}: the server has confirmed the file and has it no more ({}): something there takes files away as they \
+            "STOR {}: the server has confirmed the file and no longer has it ({}): something there removes files as they \
              arrive, and has it by its temp name. It is not sent again. upload = in_place stores files under their own \
              names",
             shown(&context.path),

@@ -19,7 +19,7 @@ fn a_forgotten_recursive_is_told_and_a_failure() {
     };
     let forgotten = submit(&[]);
     assert_eq!(forgotten.code, 1, "{forgotten:?}");
-    assert!(forgotten.stderr.contains("2 directories beneath it left out (--recursive"), "{forgotten:?}");
+    assert!(forgotten.stderr.contains("2 directories below it left out (--recursive"), "{forgotten:?}");
     assert_eq!(submit(&["--fail-if-none=false"]).code, 0);
     assert_eq!(submit(&["-r"]).code, 0);
     // Nothing is there that should be sent: that is none, unless somebody says so.
@@ -28,7 +28,7 @@ fn a_forgotten_recursive_is_told_and_a_failure() {
     place.put("out/here.csv", "three");
     let some = submit(&[]);
     assert_eq!(some.code, 0, "{some:?}");
-    assert!(some.stderr.contains("2 directories beneath it left out"), "{some:?}");
+    assert!(some.stderr.contains("2 directories below it left out"), "{some:?}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn check_shows_every_key_of_config_yaml() {
     let shown = loaded("", RIGHT_CONNECTIONS, &[]).to_yaml_redacted();
     let all = config::configuration_md();
     let (_, table) =
-        all.split_once("## config.yaml\n\n| Key | Default | Takes | Meaning |\n|---|---|---|---|\n").unwrap();
+        all.split_once("## config.yaml\n\n| Key | Default | Value | Meaning |\n|---|---|---|---|\n").unwrap();
     for row in table.lines().take_while(|line| line.starts_with('|')) {
         let (section, name) = row.split('`').nth(1).unwrap().split_once('.').unwrap();
         let mut lines = shown.lines().skip_while(|line| *line != format!("{section}:")).skip(1);

@@ -182,7 +182,7 @@ fn a_property_that_librdkafka_does_not_take_is_a_mistake_like_any_other_and_its_
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{said}");
     for line in [
-        "kafka.properties.sasl.pasword: is no property of librdkafka's",
+        "kafka.properties.sasl.pasword: is not a librdkafka property",
         "kafka.properties.security.protocol: has a value that",
         "foo: unknown key",
     ] {

@@ -198,7 +198,7 @@ fn rclones_keys_that_mean_something_here_are_taken() {
         "transfer.hash: found `md5`; expected none or sha256 or xxh3",
         "[remote-ftp] encoding: found `Klingon`; expected None, Raw, Slash,",
         "[remote-ftp] ask_password: rclone's key ask_password is not supported",
-        "a pod has nobody to ask",
+        "a pod has no one to ask",
     ] {
         assert!(mistakes.contains(said), "{mistakes}");
     }

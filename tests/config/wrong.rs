@@ -75,7 +75,7 @@ config.yaml:12: pool.max_waiting_bytes: found `64Q`; expected a size from 1Mi to
 config.yaml:13: pool.max_sessions_per_pod: is set twice
 config.yaml:15: api.port: found `70000`; expected a number from 0 to 65535
 config.yaml:16: api.host: has no value; expected a host's name or address
-config.yaml:17: metrics: is a section; expected keys beneath it
+config.yaml:17: metrics: is a section; expected keys below it
 config.yaml:18: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, reload, sweep, traces, pod, transfer, tunnels
 connections.ini:1: [remote-ftp] host: is missing; expected a host's name or address
 connections.ini:3: [remote-ftp] hots: unknown key; did you mean host?
@@ -311,7 +311,7 @@ connections.ini:24: [one] passive: a server cannot open connections through a tu
 connections.ini:25: [one] pasv_address: the server's own address leads nowhere through a tunnel (via); expected control
 connections.ini:26: [one] socks_proxy: goes together with no tunnel; expected either it or via
 connections.ini:27: [one] source_address: goes together with no tunnel; expected either it or via
-connections.ini:33: [two] via: [local] is no tunnel; expected a section with `type = frp`
+connections.ini:33: [two] via: [local] is not a tunnel; expected a section with `type = frp`
 connections.ini:39: [three] via: no section is named [nothing-like-it]; expected one with `type = frp`";
 
 #[test]

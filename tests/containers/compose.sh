@@ -1,7 +1,7 @@
 #!/bin/bash
 # docker-compose.yml as it is, with its e2e service. `make compose-test`
 #
-# Needs root (or a docker that is there already) and 8 GB of disk; builds the image where it is not there yet (25 minutes of
+# Needs root (or a docker that exists already) and 8 GB of disk; builds the image where it is not there yet (25 minutes of
 # two cores the first time). BINARIES=target/debug makes it of programs that cargo has built instead. The ports of the file (8000, 8080,
 # 8081, 9091, 3000, 29092) must be free. Exits 77 where it cannot run.
 set -uo pipefail

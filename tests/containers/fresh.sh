@@ -2,7 +2,7 @@
 # `make test` on a fresh machine: a Debian made by debootstrap with nothing but what the README names (Rust, make, git), and no
 # cache of any kind. `make fresh-test`; TARGET=demo for `make demo`.
 #
-# Needs root (or a docker that is there already), 25 GB of disk and some 50 minutes of two cores. Exits 77 where it cannot run.
+# Needs root (or a docker that exists already), 25 GB of disk and some 50 minutes of two cores. Exits 77 where it cannot run.
 set -uo pipefail
 source "$(dirname "$0")/lib.sh"
 target=${TARGET:-test}

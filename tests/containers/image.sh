@@ -1,7 +1,7 @@
 #!/bin/bash
 # The image: built with the project's own Dockerfile, then tried as an operator would. `make image-test`
 #
-# Needs root (or a docker that is there already), 6 GB of disk, and some 25 minutes of two cores the first time: the
+# Needs root (or a docker that exists already), 6 GB of disk, and some 25 minutes of two cores the first time: the
 # release build. NO_BUILD=1 tries the image that is there, BINARIES=target/debug one of programs that cargo has built. Exits 77 where
 # it cannot run.
 set -uo pipefail

@@ -55,9 +55,9 @@ fn the_task_id_is_read_as_far_as_it_can_be() {
 #[test]
 fn a_known_field_given_twice_is_an_error_and_an_unknown_one_is_not() {
     let twice = download().to_string().replacen('{', r#"{"operation":"upload","#, 1);
-    assert_eq!(rejected(twice).failure.message, "operation: is there more than once");
+    assert_eq!(rejected(twice).failure.message, "operation: occurs more than once");
     let twice = download().to_string().replacen(r#""path":"#, r#""path":"/other","path":"#, 1);
-    assert!(rejected(twice).failure.message.ends_with(".path: is there more than once"));
+    assert!(rejected(twice).failure.message.ends_with(".path: occurs more than once"));
     let unknown = download().to_string().replacen('{', r#"{"x":1,"x":2,"#, 1);
     decode(unknown).unwrap();
 }

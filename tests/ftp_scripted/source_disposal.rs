@@ -69,7 +69,7 @@ async fn a_source_that_could_not_be_taken_away_is_taken_away_by_the_next_try_alo
             let mut session = rig.session().await;
             let error = failed(rig.run_record(&mut session, &task, -1).await);
             assert!(
-                error.failure.message.starts_with("the file is there, but its source was not taken away: ")
+                error.failure.message.starts_with("the file has arrived, but its source was not removed: ")
             );
             assert_eq!((error.failure.code, error.remedy), (Code::ProtocolError, Remedy::Wait));
             assert_eq!(rig.content("f"), b"abc");
@@ -175,7 +175,7 @@ async fn a_refused_dele_is_a_failure_that_says_that_the_file_is_there() {
         let error = failed(rig.run(&mut session, &deleting()).await);
         assert_eq!((error.failure.code, error.remedy), (code, Remedy::GiveUp), "{error}");
         assert!(
-            error.failure.message.starts_with("the file is there, but its source was not taken away: DELE")
+            error.failure.message.starts_with("the file has arrived, but its source was not removed: DELE")
         );
         assert_eq!(rig.content("f"), b"abc");
         assert_eq!(rig.server.paths(), ["/in/f"]);
@@ -206,7 +206,7 @@ async fn a_refusal_that_proves_nothing_is_not_taken_for_a_source_that_is_gone() 
         let mut session = rig.session().await;
         let error = failed(rig.run_record(&mut session, &deleting(), -1).await);
         assert_eq!(error.failure.code, code, "{verb} {reply}: {error}");
-        assert!(error.failure.message.starts_with("the file is there, but its source was not taken away: "));
+        assert!(error.failure.message.starts_with("the file has arrived, but its source was not removed: "));
         assert_eq!((rig.server.paths(), rig.content("f")), (vec![text("/in/f")], b"abc".to_vec()));
 
         rig.server.behave();

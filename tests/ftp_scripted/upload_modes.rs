@@ -129,7 +129,7 @@ async fn in_place_a_try_that_breaks_off_removes_nothing_and_the_next_one_begins_
     rig.local("f", &some_bytes(8 << 20));
     let (errors, done) = rig.try_again(&upload("/f", "/up/f"), 2).await;
     assert_eq!(errors.len(), 1);
-    assert!(errors[0].failure.message.contains("is there under the file's own name"), "{}", errors[0]);
+    assert!(errors[0].failure.message.contains("is under the file's own name"), "{}", errors[0]);
     assert_eq!(done.unwrap().details.resumed_from, None);
     let verbs = rig.server.verbs();
     assert!(
@@ -167,7 +167,7 @@ async fn b17_a_file_that_is_taken_away_is_not_sent_again() {
             let mut session = rig.hasty(&Arc::new(known)).await;
             let error = failed(rig.run(&mut session, &upload("/f", "/up/f")).await);
             assert_eq!((error.failure.code, error.remedy), (Code::Unsupported, Remedy::GiveUp), "{error}");
-            let begin = "STOR /up/f: the server has confirmed the file and has it no more";
+            let begin = "STOR /up/f: the server has confirmed the file and no longer has it";
             assert!(error.failure.message.starts_with(begin), "{error}");
             assert!(error.failure.message.contains("upload = in_place"), "{error}");
         }

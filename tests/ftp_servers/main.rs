@@ -82,7 +82,7 @@ async fn what_is_missing_forbidden_or_there_is_told_and_the_session_lives_on() {
         let mut task = rig.upload("there");
         rig.run(&mut session, &task).await.unwrap();
         task.options.overwrite = false;
-        assert_eq!(rig.run(&mut session, &task).await.unwrap().bytes, 3, "it is there already");
+        assert_eq!(rig.run(&mut session, &task).await.unwrap().bytes, 3, "it exists already");
         rig.write_source(b"xyz");
         assert_eq!(rig.fails(&mut session, &task).await.failure.code, Code::DestinationExists);
         assert_eq!(session.size(&task.remote_path).await.unwrap(), SizeReply::Bytes(3));

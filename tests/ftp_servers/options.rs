@@ -116,7 +116,7 @@ async fn an_account_that_may_not_take_away_gets_the_file_and_a_failure_that_says
                 (Code::PermissionDenied, Remedy::GiveUp),
                 "{error}"
             );
-            let begin = "the file is there, but its source was not taken away: ";
+            let begin = "the file has arrived, but its source was not removed: ";
             assert!(error.failure.message.starts_with(begin), "{error}");
             assert!(rig.copy() == b"abc" && rig.get("f") == b"abc" && session.is_usable());
         }

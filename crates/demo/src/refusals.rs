@@ -60,7 +60,7 @@ fn tried() -> Vec<Planned> {
         ),
         refused(
             "connect_failed",
-            "nobody listens there",
+            "nothing listens there",
             with(download("fail-nobody", NOBODY, SOURCE, "nobody"), "options", once),
         ),
     ]

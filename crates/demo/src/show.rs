@@ -63,13 +63,13 @@ async fn demo<P: DemoPod>(options: &Options, mut screen: Screen, watchdog: &Watc
     screen.say(stage.introduction(&plan));
 
     let mut verifier = Verifier::new(&plan);
-    let begun = Instant::now();
+    let started = Instant::now();
     tokio::select! {
         () = interrupted.cancelled() => {}
         sent = answers(&mut stage, &plan, &mut verifier, &mut screen, watchdog) => sent?,
         cause = pod.failed() => return Err(anyhow::Error::from_boxed(cause)).context("the pod has failed"),
     }
-    let elapsed = begun.elapsed();
+    let elapsed = started.elapsed();
     screen.end();
     let is_interrupted = interrupted.is_cancelled();
 
@@ -112,8 +112,8 @@ async fn answers(
     watchdog.stage("the answers", limit + PATIENCE);
     block_in_place(|| stage.broker.send(&plan.records))?;
     screen.begin(plan.records.len());
-    let begun = Instant::now();
-    while verifier.waiting() > 0 && begun.elapsed() < limit {
+    let started = Instant::now();
+    while verifier.waiting() > 0 && started.elapsed() < limit {
         let Ok(Some(answer)) = timeout(PATIENCE, stage.reader.next()).await else { break };
         verifier.take(&answer);
         screen.advance(verifier.answered(), || verifier.told());

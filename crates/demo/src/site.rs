@@ -135,7 +135,7 @@ fn connections_ini(addresses: &Addresses<'_>, storage: &Path) -> String {
     [
         "# Written by `ftp-pooler demo`.\n\n".to_owned(),
         ftp(plan::SERVER, addresses.server, PASSWORD),
-        "# What becomes of tasks whose server refuses the password, or is not there.\n\n".to_owned(),
+        "# What happens to tasks whose server refuses the password, or is unavailable.\n\n".to_owned(),
         ftp(plan::WRONG_PASSWORD, addresses.server, "not-the-password"),
         ftp(plan::NOBODY, addresses.nobody, PASSWORD),
         format!("[{}]\ntype = local\nbase_path = {}\n", plan::LOCAL, storage.display()),

@@ -34,7 +34,7 @@ pub enum AdminError {
     Refused(String),
     #[error("frpc's administration API answered {0}")]
     Status(u16),
-    #[error("frpc's administration API answered what is no status: {0}")]
+    #[error("frpc's administration API did not answer with a status: {0}")]
     Format(#[from] serde_json::Error),
 }
 

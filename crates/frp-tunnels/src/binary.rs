@@ -77,9 +77,9 @@ pub struct FrpBinary {
 
 #[derive(Debug, thiserror::Error)]
 pub enum BinaryError {
-    #[error("{} was not found; looked at {}", program.name(), list(looked_at))]
+    #[error("{} was not found; searched {}", program.name(), list(looked_at))]
     NotFound { program: FrpProgram, looked_at: Vec<PathBuf> },
-    #[error("{} is no executable file", .0.display())]
+    #[error("{} is not an executable file", .0.display())]
     NotExecutable(PathBuf),
     #[error("{}: {source}", path.display())]
     NotRunnable {

@@ -230,10 +230,10 @@ impl FailureClass {
             Self::AuthenticationFailed => {
                 "the token must be that of frps; a token file is read again at each attempt"
             }
-            Self::ClientIdInUse => "give each client an id of its own",
+            Self::ClientIdInUse => "give each client its own id",
             Self::RejectedByServer => "a plugin of the server refuses it; its audit log says why",
             Self::NameTaken => {
-                "another client of the same user has a tunnel of this name: choose a user of its own"
+                "another client of the same user has a tunnel of this name: give it its own user"
             }
             Self::PortTaken => "choose another remote port, or none, so that frps chooses",
             Self::PortNotAllowed => "choose a port within allowPorts of frps",
@@ -249,11 +249,11 @@ impl FailureClass {
             Self::SecretKeyWrong => "both sides need the same secret key",
             Self::UserNotAllowed => "the far side's allow_users must name this user",
             Self::ProbeFailed => {
-                "look at the service behind the tunnel, and at firewalls between here and frps' port"
+                "check the service behind the tunnel, and firewalls between here and frps' port"
             }
-            Self::TimedOut => "look at the service behind the tunnel, and at the path to frps",
-            Self::ProcessEnded => "look at the last lines of frpc",
-            Self::Unknown => "look at the message and at the log of frps",
+            Self::TimedOut => "check the service behind the tunnel, and the path to frps",
+            Self::ProcessEnded => "check the last lines of frpc's output",
+            Self::Unknown => "check the message and the log of frps",
         }
     }
 }

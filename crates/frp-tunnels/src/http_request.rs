@@ -52,7 +52,7 @@ pub enum HttpRequestError {
     },
     #[error("the answer of {0} is cut short or too long")]
     Body(String),
-    #[error("{0:?} is no path or host for a request")]
+    #[error("{0:?} is not a path or host for a request")]
     Question(String),
 }
 

@@ -188,7 +188,7 @@ pub enum SecretError {
     },
     #[error("{}: is empty", .0.display())]
     Empty(PathBuf),
-    #[error("{}: has more than {MAX_SECRET_BYTES} bytes, so it is no secret's file", .0.display())]
+    #[error("{}: has more than {MAX_SECRET_BYTES} bytes, so it is not a secret file", .0.display())]
     TooLarge(PathBuf),
 }
 
@@ -247,7 +247,7 @@ impl FromStr for TransportProtocol {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|protocol| protocol.label() == text);
-        found.ok_or_else(|| format!("{text:?} is none of tcp, kcp, quic, websocket, wss"))
+        found.ok_or_else(|| format!("{text:?} is not one of tcp, kcp, quic, websocket, wss"))
     }
 }
 

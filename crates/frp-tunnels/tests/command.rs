@@ -192,9 +192,9 @@ fn mistakes_end_the_command_before_anything_starts() {
     let (code, _, error) = run(&["up", "/nowhere/tunnels.toml"]);
     assert_eq!((code, error.contains("/nowhere/tunnels.toml")), (78, true), "{error}");
     let (code, _, error) = run(&["tcp", "5432", "--server", "127.0.0.1:1", "--frpc", "/nowhere/frpc"]);
-    assert_eq!((code, error.contains("is no executable file")), (78, true), "{error}");
+    assert_eq!((code, error.contains("is not an executable file")), (78, true), "{error}");
     let (code, _, error) = run(&["tcp", "0", "--server", "127.0.0.1:1"]);
-    assert_eq!((code, error.contains("is none of PORT")), (2, true), "{error}");
+    assert_eq!((code, error.contains("is not one of PORT")), (2, true), "{error}");
     let (code, _, error) = run(&["http", "80", "--server", "127.0.0.1:1", "--output", "json"]);
     assert_eq!((code, error.contains("at least one domain")), (78, true), "{error}");
 }

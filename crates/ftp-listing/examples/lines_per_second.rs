@@ -34,7 +34,7 @@ fn main() {
     ];
     for (name, source, line) in dialects {
         let listing: String = (0..LINES).map(line).collect();
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut reader = ListingReader::new(ListingContext {
             source,
             directory: b"/pub".to_vec(),
@@ -51,7 +51,7 @@ fn main() {
             reader.push(piece, &mut take);
         }
         reader.finish(&mut take);
-        let seconds = begun.elapsed().as_secs_f64();
+        let seconds = started.elapsed().as_secs_f64();
         println!(
             "{name}: {:.2} million lines/s ({with_time} entries with a time)",
             f64::from(LINES) / seconds / 1e6

@@ -95,7 +95,7 @@ fn settings_worth_a_look(state: &RouterState, report: &mut Report) {
         report.add(
             CheckOutcome::Warning,
             "access",
-            "auth is none: whoever reaches the router reaches the pods",
+            "auth is none: anyone who reaches the router reaches the pods",
         );
     }
     if settings.auth.mode == AuthMode::Session && settings.auth.login_url.is_none() {
@@ -132,7 +132,7 @@ async fn wildcard(state: &RouterState, report: &mut Report) {
         _ => report.add(
             CheckOutcome::Warning,
             "DNS",
-            format!("names beneath {domain} lead to different addresses"),
+            format!("names below {domain} lead to different addresses"),
         ),
     }
 }

@@ -39,7 +39,7 @@ impl fmt::Display for PodName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Another domain's name, for which this router is not responsible (421).
-    #[error("this name is not beneath the routed domain")]
+    #[error("this name is not below the routed domain")]
     OtherDomain,
     #[error("the host is not a host name with an optional port")]
     NotAHost,

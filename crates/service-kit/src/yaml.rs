@@ -167,7 +167,10 @@ impl YamlReader<'_> {
                     self.mapping(&item, depth + 1)?;
                 }
                 _ => {
-                    return stop(&marker, format!("{item} is no section; expected keys such as `- name: …`"));
+                    return stop(
+                        &marker,
+                        format!("{item} is not a section; expected keys such as `- name: …`"),
+                    );
                 }
             }
         }
@@ -246,7 +249,7 @@ mod tests {
         assert_eq!(problems, "");
         assert_eq!(
             read_all("jobs:\n  - a\n").1,
-            "2: : jobs[0] is no section; expected keys such as `- name: …`"
+            "2: : jobs[0] is not a section; expected keys such as `- name: …`"
         );
     }
 

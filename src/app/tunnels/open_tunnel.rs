@@ -27,27 +27,27 @@ use crate::tunnel::{EntranceKind, TunnelEntrance};
 const OPENING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Between two probes of a tunnel through which nothing came.
 const SUSPECTED: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
-/// A tunnel without a session is probed so often.
+/// How often a tunnel without a session is probed.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
-/// One with sessions less often: those that work prove it, and each probe is one more session for the server. Idle ones
-/// prove nothing.
+/// One with sessions is probed less often: working sessions prove the tunnel, and each probe costs the server one more
+/// session. Idle ones prove nothing.
 const CHECKS_PER_PROBE: u32 = 4;
 /// Events of a tunnel's many parts come together.
 const TOGETHER: Duration = Duration::from_millis(10);
 
-/// A tunnel as connections.ini has it, and what has become of it.
+/// A tunnel of connections.ini, and its current state.
 #[derive(Debug)]
 pub(super) struct ManagedTunnel {
     pub config: Arc<FrpTunnel>,
     /// Whether the servers behind it speak first.
     pub greets: bool,
-    /// The connections that lead through it.
+    /// The connections that use it.
     users: Mutex<Vec<String>>,
-    standing: Mutex<TunnelStatus>,
+    status: Mutex<TunnelStatus>,
     opened: Mutex<Option<OpenedTunnel>>,
     /// When the last probe began.
     probing: tokio::sync::Mutex<Option<Instant>>,
-    /// Something did not come through.
+    /// A connection through it has failed.
     suspected: Notify,
 }
 
@@ -61,7 +61,7 @@ struct TunnelStatus {
     suspicion: Option<FrpFailure>,
 }
 
-/// What frpc makes of it.
+/// The tunnel as opened by frpc.
 #[derive(Debug)]
 struct OpenedTunnel {
     entrance: TunnelEntrance,
@@ -69,32 +69,32 @@ struct OpenedTunnel {
     probe: Probe,
 }
 
-/// The control connection's visitor first. They end with the last session through them.
+/// The control connection's visitor first. They are closed with the last session through them.
 #[derive(Debug)]
 struct OpenVisitors {
     visitors: Vec<Tunnel>,
     _client: Arc<TunnelClient>,
 }
 
-/// What `OpenedTunnel` itself holds of the pieces.
+/// References to the parts that `OpenedTunnel` itself holds.
 const OWN_HOLDERS: usize = 2;
 
 /// Why watching ended.
 enum WatchEnd {
     Stopped,
-    /// Its address is not free, or its frpc is gone: it must be reopened.
-    Anew,
+    /// Its address is not free, or its frpc is gone.
+    Reopen,
 }
 
 impl ManagedTunnel {
     pub fn new(config: Arc<FrpTunnel>, greets: bool, users: Vec<String>) -> Self {
         let (state, since) = (TunnelState::Pending.label(), Timestamp::now());
-        let standing = TunnelStatus { state, failure: None, since, connects: 0, suspicion: None };
+        let status = TunnelStatus { state, failure: None, since, connects: 0, suspicion: None };
         ManagedTunnel {
             config,
             greets,
             users: Mutex::new(users),
-            standing: Mutex::new(standing),
+            status: Mutex::new(status),
             opened: Mutex::default(),
             probing: tokio::sync::Mutex::default(),
             suspected: Notify::new(),
@@ -121,7 +121,7 @@ impl ManagedTunnel {
                     }
                     attempt += 1;
                 }
-                Err(failure) => self.stand(&TunnelState::Failed(failure), &parts),
+                Err(failure) => self.set_state(&TunnelState::Failed(failure), &parts),
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -149,9 +149,9 @@ impl ManagedTunnel {
         let refused = |error| FrpFailure::new(FailureClass::ConfigurationInvalid, format!("{error}"));
         let visitors =
             added.into_iter().map(|(_, added)| added.map_err(refused)).collect::<Result<_, _>>()?;
-        let pieces = Arc::new(OpenVisitors { visitors, _client: client });
-        let entrance = TunnelEntrance::new(planned.entrance, Arc::<OpenVisitors>::clone(&pieces));
-        *lock(&self.opened) = Some(OpenedTunnel { entrance, parts: pieces, probe: planned.probe });
+        let open_visitors = Arc::new(OpenVisitors { visitors, _client: client });
+        let entrance = TunnelEntrance::new(planned.entrance, Arc::<OpenVisitors>::clone(&open_visitors));
+        *lock(&self.opened) = Some(OpenedTunnel { entrance, parts: open_visitors, probe: planned.probe });
         Ok(events)
     }
 
@@ -162,50 +162,50 @@ impl ManagedTunnel {
         stop: &CancellationToken,
     ) -> WatchEnd {
         let mut suspected = Backoff::new(SUSPECTED.0, SUSPECTED.1);
-        let mut look_at = Instant::now() + PROBE_EVERY;
-        let mut passed_over = 0;
+        let mut next_probe = Instant::now() + PROBE_EVERY;
+        let mut skipped_checks = 0;
         loop {
             if self.refresh(parts) {
-                return WatchEnd::Anew;
+                return WatchEnd::Reopen;
             }
             tokio::select! {
                 () = stop.cancelled() => return WatchEnd::Stopped,
                 event = events.recv() => {
                     if matches!(event, Err(broadcast::error::RecvError::Closed)) {
-                        return WatchEnd::Anew;
+                        return WatchEnd::Reopen;
                     }
                     sleep(TOGETHER).await;
                     events = events.resubscribe();
                 }
-                () = self.suspected.notified() => look_at = Instant::now() + suspected.next_wait(),
-                () = sleep_until(look_at) => {
-                    let wait = match self.look(&mut passed_over).await {
+                () = self.suspected.notified() => next_probe = Instant::now() + suspected.next_wait(),
+                () = sleep_until(next_probe) => {
+                    let wait = match self.probe_if_due(&mut skipped_checks).await {
                         None => {
                             suspected.reset();
                             PROBE_EVERY
                         }
                         Some(_) => suspected.next_wait(),
                     };
-                    look_at = Instant::now() + wait;
+                    next_probe = Instant::now() + wait;
                 }
             }
         }
     }
 
-    /// Probes it where nothing else shows whether it works: what is wrong with it.
-    async fn look(&self, passed_over: &mut u32) -> Option<FrpFailure> {
-        let is_suspected = self.standing().suspicion.is_some();
+    /// Probes it unless its sessions show that it works; returns what is wrong with it.
+    async fn probe_if_due(&self, skipped_checks: &mut u32) -> Option<FrpFailure> {
+        let is_suspected = self.status().suspicion.is_some();
         let (is_up, is_used) = {
             let opened = lock(&self.opened);
             let opened = opened.as_ref()?;
             (opened.state().0 == TunnelState::Connected, opened.entrance.holders() > OWN_HOLDERS)
         };
-        *passed_over += 1;
-        let is_due = !is_used || is_suspected || *passed_over >= CHECKS_PER_PROBE;
+        *skipped_checks += 1;
+        let is_due = !is_used || is_suspected || *skipped_checks >= CHECKS_PER_PROBE;
         if !is_up || !is_due {
             return None;
         }
-        *passed_over = 0;
+        *skipped_checks = 0;
         let mut last = self.probing.lock().await;
         self.probe(&mut last).await
     }
@@ -219,20 +219,20 @@ impl ManagedTunnel {
         *last = Some(Instant::now());
         let target = ProbeTarget { through: Some(address), ..ProbeTarget::default() };
         let found = run_probe(&probe, &target).await.err();
-        self.standing().suspicion.clone_from(&found);
+        self.status().suspicion.clone_from(&found);
         found
     }
 
-    /// A connection through it has failed: what is wrong with it, if anything is.
-    pub async fn verdict(&self, parts: &TunnelParts) -> Option<Failure> {
+    /// A connection through it has failed: returns what is wrong with the tunnel, if anything.
+    pub async fn diagnose(&self, parts: &TunnelParts) -> Option<Failure> {
         let asked = Instant::now();
         let mut last = self.probing.lock().await;
         self.refresh(parts);
         if let Some(outage) = self.outage() {
             return Some(outage);
         }
-        // another's connection failed as well, and the tunnel was found to work since
-        if last.is_some_and(|begun| begun >= asked) {
+        // another connection has failed as well, and the tunnel was found to work since
+        if last.is_some_and(|started| started >= asked) {
             return None;
         }
         let found = self.probe(&mut last).await;
@@ -249,34 +249,35 @@ impl ManagedTunnel {
             Some(opened) => opened.state(),
             None => return false,
         };
-        let is_taken = state.failure().is_some_and(|failure| failure.class == FailureClass::BindAddressTaken);
+        let is_address_taken =
+            state.failure().is_some_and(|failure| failure.class == FailureClass::BindAddressTaken);
         let state = {
-            let mut standing = self.standing();
-            if connects > standing.connects {
+            let mut status = self.status();
+            if connects > status.connects {
                 // its own probe has succeeded since
-                standing.connects = connects;
-                standing.suspicion = None;
+                status.connects = connects;
+                status.suspicion = None;
             }
-            match (&standing.suspicion, state) {
+            match (&status.suspicion, state) {
                 (Some(suspicion), TunnelState::Connected) => TunnelState::Disconnected(suspicion.clone()),
                 (_, state) => state,
             }
         };
-        self.stand(&state, parts);
-        is_taken
+        self.set_state(&state, parts);
+        is_address_taken
     }
 
     /// Records a state, and reports it if it has changed.
-    fn stand(&self, state: &TunnelState, parts: &TunnelParts) {
+    fn set_state(&self, state: &TunnelState, parts: &TunnelParts) {
         let (label, failure) = (state.label(), state.failure().cloned());
         let is_same = {
-            let mut standing = self.standing();
-            let is_same = standing.state == label && standing.failure == failure;
-            if standing.state != label {
-                standing.since = Timestamp::now();
+            let mut status = self.status();
+            let is_same = status.state == label && status.failure == failure;
+            if status.state != label {
+                status.since = Timestamp::now();
             }
-            standing.state = label;
-            standing.failure.clone_from(&failure);
+            status.state = label;
+            status.failure.clone_from(&failure);
             is_same
         };
         if is_same {
@@ -306,23 +307,23 @@ impl ManagedTunnel {
     pub fn announce(&self, parts: &TunnelParts) {
         let outage = self.outage();
         let users = lock(&self.users).clone();
-        parts.tell(&users, outage.as_ref());
+        parts.notify(&users, outage.as_ref());
     }
 
     /// Why it cannot be used; `None`: it can.
     pub fn outage(&self) -> Option<Failure> {
-        let standing = self.standing().clone();
-        if standing.state == TunnelState::Connected.label() {
+        let status = self.status().clone();
+        if status.state == TunnelState::Connected.label() {
             return None;
         }
-        let unknown = || FrpFailure::new(FailureClass::TimedOut, format!("is {} still", standing.state));
-        let failure = standing.failure.clone().unwrap_or_else(unknown);
+        let unknown = || FrpFailure::new(FailureClass::TimedOut, format!("is still {}", status.state));
+        let failure = status.failure.clone().unwrap_or_else(unknown);
         Some(task_failure(&self.config.name, &failure))
     }
 
     /// Whether it is known that it does not work, rather than not known yet.
     pub fn has_failed(&self) -> bool {
-        self.standing().failure.is_some()
+        self.status().failure.is_some()
     }
 
     pub fn entrance(&self) -> Result<TunnelEntrance, Failure> {
@@ -338,18 +339,18 @@ impl ManagedTunnel {
     }
 
     pub fn report(&self) -> TunnelReport {
-        let standing = self.standing().clone();
+        let status = self.status().clone();
         let entrance = lock(&self.opened).as_ref().map(|opened| opened.entrance.kind);
         TunnelReport {
             name: self.config.name.clone(),
             servers: self.config.servers.clone(),
-            state: standing.state,
-            since: standing.since,
+            state: status.state,
+            since: status.since,
             address: entrance.map(address),
             leads_to: if self.config.passive_ports.is_some() { "ports" } else { "proxy" },
-            connects: standing.connects,
+            connects: status.connects,
             connections: lock(&self.users).clone(),
-            error: standing.failure.map(|failure| TunnelErrorReport {
+            error: status.failure.map(|failure| TunnelErrorReport {
                 class: failure.class.label(),
                 advice: failure.class.advice(),
                 message: failure.message,
@@ -357,8 +358,8 @@ impl ManagedTunnel {
         }
     }
 
-    fn standing(&self) -> MutexGuard<'_, TunnelStatus> {
-        lock(&self.standing)
+    fn status(&self) -> MutexGuard<'_, TunnelStatus> {
+        lock(&self.status)
     }
 }
 

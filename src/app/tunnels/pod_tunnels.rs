@@ -17,21 +17,21 @@ use crate::config::{Config, ConfiguredConnections, FrpTunnel, TlsMode};
 use crate::failure::{Code, Failure};
 use crate::insight::TunnelReport;
 use crate::metrics::Metrics;
-use crate::tunnel::{TunnelEntrance, TunnelVerdict, Tunnels};
+use crate::tunnel::{TunnelDiagnosis, TunnelEntrance, Tunnels};
 
 /// Notified of each change: the connection, and why its route is lost; `None`: it is up.
-type WayListener = Box<dyn Fn(&str, Option<&Failure>) + Send + Sync>;
+type RouteListener = Box<dyn Fn(&str, Option<&Failure>) + Send + Sync>;
 
 /// What all tunnels share.
 pub(super) struct TunnelParts {
     pub identity: PodIdentity,
     pub clients: SharedClients,
     pub metrics: Metrics,
-    listener: RwLock<Option<WayListener>>,
+    listener: RwLock<Option<RouteListener>>,
 }
 
 impl TunnelParts {
-    pub fn tell(&self, connections: &[String], outage: Option<&Failure>) {
+    pub fn notify(&self, connections: &[String], outage: Option<&Failure>) {
         let listener = self.listener.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(listener) = listener.as_ref() {
             for connection in connections {
@@ -184,8 +184,8 @@ impl Tunnels for PodTunnels {
         }
     }
 
-    fn verdict<'a>(&'a self, tunnel: &'a str) -> TunnelVerdict<'a> {
+    fn diagnose<'a>(&'a self, tunnel: &'a str) -> TunnelDiagnosis<'a> {
         let found = self.get(tunnel);
-        Box::pin(async move { found?.verdict(&self.parts).await })
+        Box::pin(async move { found?.diagnose(&self.parts).await })
     }
 }

@@ -205,7 +205,7 @@ fn cancel_unannounced(kafka: &KafkaConfig, args: &OneBatchArgs) -> Result<u8, Co
     let id = &args.id;
     if id.is_empty() || id.len() > MAX_ID_BYTES || id.contains('/') {
         let expected = format!("expected 1 to {MAX_ID_BYTES} bytes without a slash");
-        return Err(CommandError::Data(format!("`{id}` is no id of a batch; {expected}")));
+        return Err(CommandError::Data(format!("`{id}` is not a batch id; {expected}")));
     }
     let news = BatchNews::Cancelled(CancelledBatch { at: rfc3339(Timestamp::now()), by: control::who() });
     control::write(kafka, id, &news)?;

@@ -372,7 +372,7 @@ fn tell_people(report: &RetryReport) {
     for (number, what) in [
         (report.same_task, "more of the very same tasks, sent once"),
         (report.already_sent, "sent again before"),
-        (report.unknown, "left out: the input topic no longer tells whether they were sent (--unknown-too)"),
+        (report.unknown, "left out: the input topic no longer shows whether they were sent (--unknown-too)"),
         (report.not_sendable, "cannot be sent again"),
     ] {
         if number > 0 {

@@ -35,7 +35,7 @@ pub(super) fn feeds(args: &FeedsArgs) -> Result<u8, CommandError> {
         FeedsCommand::Pause(args) => ask(
             args,
             |feed, request| FeedRecord::Pause { feed, request: Some(request) },
-            "is paused until it is resumed; a listing that is under way comes to its end",
+            "is paused until it is resumed; a listing in progress is finished",
         ),
         FeedsCommand::Resume(args) => {
             ask(args, |feed, _| FeedRecord::Pause { feed, request: None }, "is listed again when it is due")
@@ -212,7 +212,7 @@ fn forget(args: &ForgetArgs) -> Result<u8, CommandError> {
         OutputFormat::Json => print_json(&json!({"feed": feed.name, "all": args.all, "paths": args.paths})),
         OutputFormat::Table => {
             print(&one_line(&format!(
-                "feed {}: {what}: nothing is known of them any more, and what is there is new",
+                "feed {}: {what}: they are forgotten, and existing ones are new",
                 feed.name
             )));
         }

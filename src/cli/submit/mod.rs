@@ -316,7 +316,7 @@ fn tell_choice(seen: &WalkSummary, chosen: u64, skipped: u64, is_recursive: bool
     }
     if seen.left_out > 0 {
         let why = if is_recursive { "deeper than --max-depth" } else { "--recursive takes their files" };
-        note(&format!("{} beneath it left out ({why})", directories(seen.left_out)));
+        note(&format!("{} below it left out ({why})", directories(seen.left_out)));
     }
     if skipped > 0 {
         note(&format!("{} skipped: same size at destination", super::output::count(skipped, "file")));

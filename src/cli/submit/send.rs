@@ -97,7 +97,7 @@ pub(super) fn send(
     let cluster = Cluster::new(&config.kafka)?;
     cluster.required_ends(&config.kafka.input_topic)?;
     drop(cluster);
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut sender = Sender::open(&config.kafka)?;
     let mut taken = 0_u64;
     let total = spool.tasks;
@@ -132,12 +132,12 @@ pub(super) fn send(
     if interrupt.is_raised() {
         run.ended = SendEnd::Interrupted;
     } else if let Some(answers) = answers {
-        let deadline = options.timeout.map(|timeout| begun + timeout);
+        let deadline = options.timeout.map(|timeout| started + timeout);
         let observer = PoolObserver::start(config, connections, options.pods.clone());
         let observer = observer.map_err(CommandError::Runtime)?;
         run.ended = follow(answers, &mut run.tally, deadline, progress, interrupt, &observer)?;
     }
-    run.took = begun.elapsed();
+    run.took = started.elapsed();
     Ok(())
 }
 

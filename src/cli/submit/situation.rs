@@ -21,7 +21,7 @@ const NAMED: usize = 3;
 impl Situation {
     pub fn sentence(&self) -> String {
         match self {
-            Situation::KafkaAway(why) => format!("Kafka is away: {why}"),
+            Situation::KafkaAway(why) => format!("Kafka is unavailable: {why}"),
             Situation::NoPod { group } => format!("no pod runs: the group {group} has no members"),
             Situation::ServerDown { connections, deferred } => {
                 let servers = if connections.len() == 1 { "server of" } else { "servers of" };
@@ -60,7 +60,7 @@ mod tests {
     fn each_cause_has_its_sentence() {
         let connections = |count: usize| (0..count).map(|n| format!("c{n}")).collect::<Vec<_>>();
         for (situation, sentence) in [
-            (Situation::KafkaAway("refused".into()), "Kafka is away: refused"),
+            (Situation::KafkaAway("refused".into()), "Kafka is unavailable: refused"),
             (Situation::NoPod { group: "pool".into() }, "no pod runs: the group pool has no members"),
             (
                 Situation::ServerDown { connections: connections(1), deferred: 7 },

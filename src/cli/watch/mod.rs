@@ -93,11 +93,11 @@ pub(super) fn watch(args: &WatchArgs) -> Result<u8, CommandError> {
     let mut pods = PodSource::new(args, &config)?;
     let is_drawn = args.output == OutputFormat::Table && io::stdout().is_terminal();
     let mut view = TerminalView::new(args.output, is_drawn);
-    let begun = Instant::now();
-    let mut state = WatchState::new(begun);
-    let mut next = begun + args.every;
+    let started = Instant::now();
+    let mut state = WatchState::new(started);
+    let mut next = started + args.every;
     loop {
-        let is_over = interrupt.is_raised() || args.duration.is_some_and(|time| begun.elapsed() >= time);
+        let is_over = interrupt.is_raised() || args.duration.is_some_and(|time| started.elapsed() >= time);
         take_answers(&reader, &mut state)?;
         if is_over || Instant::now() >= next {
             state.look(Instant::now(), pods.sample());

@@ -186,7 +186,7 @@ fn unreachable(brokers: &[BrokerAddress]) -> Vec<KafkaFinding> {
 }
 
 fn connects(host: &str, port: i32) -> Result<(), String> {
-    let port = u16::try_from(port).map_err(|_| format!("{port} is no port"))?;
+    let port = u16::try_from(port).map_err(|_| format!("{port} is not a port"))?;
     let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(|error| error.to_string())?.collect();
     let mut why = "its name has no address".to_owned();
     for address in addresses {
@@ -219,7 +219,7 @@ mod tests {
         drop(listener);
         assert!(connects("127.0.0.1", port).unwrap_err().contains("refused"));
         assert!(connects("no-such-broker.invalid", 9092).is_err());
-        assert!(connects("127.0.0.1", -1).unwrap_err().contains("no port"));
+        assert!(connects("127.0.0.1", -1).unwrap_err().contains("not a port"));
     }
 
     #[test]

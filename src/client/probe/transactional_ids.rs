@@ -96,10 +96,10 @@ fn try_id(kafka: &KafkaConfig, pod: &str, id: &str) -> KafkaResult<()> {
     let mut properties = client_properties(kafka, pod, ClientKind::Producer, &[]);
     properties.set("transactional.id", id).set("transaction.timeout.ms", TIMEOUT_MS);
     let producer: BaseProducer = properties.create().map_err(without_value)?;
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         match producer.init_transactions(CALL) {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && begun.elapsed() < DEADLINE => {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && started.elapsed() < DEADLINE => {
                 std::thread::sleep(PAUSE);
             }
             ended => return understood(ended),

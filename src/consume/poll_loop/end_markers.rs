@@ -167,9 +167,9 @@ fn read(mut properties: ClientConfig, asked: &[(TopicPartition, IdlePosition)]) 
     let start = |empty: &EmptyRange| Offset::Offset(empty.from);
     let from = open.iter().map(|empty| (&*empty.at.topic, empty.at.partition, start(empty)));
     assign_reader(&reader, from)?;
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut empty = Vec::new();
-    while !open.is_empty() && begun.elapsed() < DEADLINE {
+    while !open.is_empty() && started.elapsed() < DEADLINE {
         match reader.poll(POLL) {
             Some(Ok(message)) => {
                 let shows = |empty: &EmptyRange| {

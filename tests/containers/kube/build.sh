@@ -1,5 +1,5 @@
 #!/bin/bash
-# The parts of a Kubernetes node, built from the Go module proxy into DIR; what is there already stays. build.sh DIR [PART…]
+# The parts of a Kubernetes node, built from the Go module proxy into DIR; what exists already stays. build.sh DIR [PART…]
 #
 # kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy 1.33.0; CoreDNS 1.12.1; kube-router 2.1.0 for its
 # NetworkPolicy controller; prometheus-adapter 0.12.0 where it is named. Static (CGO_ENABLED=0) and stripped. Takes some 800 s of CPU the first time, and 4 GB of build cache.

@@ -56,7 +56,7 @@ fn a_servers_folder_is_submitted_and_there_when_submit_ends() {
         (&json!(7), &json!(0), &json!(0))
     );
     assert_eq!(answers["bytes"], json!(bytes));
-    assert!(ran.stderr.contains("circle: a symlink that is no file"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("circle: a symlink that does not lead to a file"), "{}", ran.stderr);
     let expected: Vec<String> = names.iter().chain(&["link.csv"]).map(|name| format!("in/{name}")).collect();
     assert_eq!(stage.local_files(), sorted(&expected));
     assert_eq!(stage.get_local("in/deep/er/d.csv").unwrap(), b"deep/er/d.csv");

@@ -172,7 +172,7 @@ impl State {
         self.directories.as_ref().is_none_or(|there| parent.is_empty() || there.contains(parent))
     }
 
-    /// False where it is there already: like vsftpd's, the refusal does not say so.
+    /// False where it exists already: like vsftpd's, the refusal does not say so.
     fn make(&mut self, path: &str) -> bool {
         self.directories.as_mut().is_some_and(|there| there.insert(path.to_owned()))
     }

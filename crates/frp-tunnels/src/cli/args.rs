@@ -306,7 +306,7 @@ pub(crate) struct ConfigArgs {
 pub(crate) enum ServerCommand {
     /// Write frps.toml and a token
     Init(ServerInitArgs),
-    /// Run frps; it is started anew when its certificate or configuration changes
+    /// Run frps; it is restarted when its certificate or configuration changes
     Run(ServerRunArgs),
     /// Show a running frps: process, clients, tunnels, traffic
     Status(ServerStatusArgs),

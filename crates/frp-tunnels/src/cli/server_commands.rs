@@ -84,7 +84,7 @@ pub(super) fn init(args: &ServerInitArgs, output: Output) -> Result<(), CommandE
     if !write_new(&config, &render_template(&template))? {
         return Err(CommandError::new(
             CommandExit::Io,
-            format!("{} is there already, and kept", config.display()),
+            format!("{} exists already, and kept", config.display()),
         ));
     }
     let kept = if token_is_new { "" } else { " (was there, and is kept)" };
@@ -143,7 +143,7 @@ pub(super) async fn status(args: ServerStatusArgs, output: Output) -> Result<(),
     });
     output.result(&status_text(&value), &value);
     if status.process.is_none() && status.server.is_none() {
-        let message = format!("nobody listens at port {}", found.bind_port);
+        let message = format!("no process listens on port {}", found.bind_port);
         return Err(CommandError::new(CommandExit::Unavailable, message));
     }
     Ok(())

@@ -54,8 +54,7 @@ fn path(path: &std::path::Path) -> String {
 pub fn render_template(template: &FrpsTemplate) -> SecretString {
     let mut lines = vec![
         "# Written by `frp-tunnels server init`. frps reads it at its start only:".to_owned(),
-        "# `frp-tunnels server run` starts frps anew when this file or a file that it names changes."
-            .to_owned(),
+        "# `frp-tunnels server run` restarts frps when this file or a file that it names changes.".to_owned(),
         String::new(),
         "bindAddr = \"0.0.0.0\"".to_owned(),
         format!("bindPort = {}", template.port),

@@ -26,7 +26,7 @@ pub enum PathPatternError {
     EmptySegment,
     #[error("\"*\" must be a whole segment, as in /api/*/users")]
     PartialWildcard,
-    #[error("holds \"{0}\", which is no part of a path")]
+    #[error("holds \"{0}\", which is not part of a path")]
     NotAPath(char),
     #[error("holds a segment \"{0}\", which clients resolve before they send the path")]
     DotSegment(String),

@@ -18,7 +18,7 @@ impl FromStr for LocalService {
         let port = port.parse::<u16>().ok().filter(|port| *port > 0);
         match port.filter(|_| is_host(host)) {
             Some(port) => Ok(Self::address(host, port)),
-            None => Err(format!("{text:?} is none of PORT, HOST:PORT, unix:PATH (a port is 1 to 65535)")),
+            None => Err(format!("{text:?} is not one of PORT, HOST:PORT, unix:PATH (a port is 1 to 65535)")),
         }
     }
 }
@@ -46,9 +46,9 @@ impl FromStr for Probe {
                     status => Ok(Self::Http { path: path.to_owned(), status: status.flatten() }),
                 }
             }
-            _ => {
-                Err(format!("{text:?} is none of accepted, local, open, greeting[:TEXT], http:PATH[=STATUS]"))
-            }
+            _ => Err(format!(
+                "{text:?} is not one of accepted, local, open, greeting[:TEXT], http:PATH[=STATUS]"
+            )),
         }
     }
 }

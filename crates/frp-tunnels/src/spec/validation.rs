@@ -49,7 +49,7 @@ pub fn mistakes(spec: &TunnelSpec) -> Vec<Mistake> {
     match &spec.kind {
         TunnelKind::Tcp(ports) | TunnelKind::Udp(ports) => {
             if ports.remote_port == Some(0) {
-                findings.add("remote_port", "0 is no port; leave the key out where frps may choose one");
+                findings.add("remote_port", "0 is not a port; leave the key out where frps may choose one");
             }
         }
         TunnelKind::Http(http) => check_http(http, &mut findings),
@@ -68,7 +68,7 @@ pub fn mistakes(spec: &TunnelSpec) -> Vec<Mistake> {
             check_visitor(&xtcp.visitor, &mut findings);
             if let Some((name, after)) = &xtcp.fallback {
                 if !is_valid_name(name) {
-                    findings.add("fallback", format!("{name:?} is no tunnel's name"));
+                    findings.add("fallback", format!("{name:?} is not a valid tunnel name"));
                 }
                 if after.is_zero() {
                     findings.add("fallback_after", "must be longer than nothing");
@@ -132,7 +132,7 @@ fn check_group(spec: &TunnelSpec, findings: &mut Findings) {
         findings.add("group", format!("frps does not balance {} tunnels", spec.kind.label()));
     }
     if !is_valid_name(&group.name) {
-        findings.add("group", format!("{:?} is no group's name", group.name));
+        findings.add("group", format!("{:?} is not a valid group name", group.name));
     }
     check_key("group_key", &group.key, findings);
 }
@@ -166,7 +166,7 @@ fn check_probe(spec: &TunnelSpec, findings: &mut Findings) {
         }
         Probe::Http { path, .. } => {
             if !path.starts_with('/') || path.contains(char::is_whitespace) {
-                findings.add("probe", format!("{path:?} is no path"));
+                findings.add("probe", format!("{path:?} is not a path"));
             }
             let through = matches!(spec.kind, TunnelKind::Tcp(_) | TunnelKind::Http(_));
             through || matches!(spec.kind, TunnelKind::StcpVisitor(_) | TunnelKind::XtcpVisitor(_))
@@ -187,7 +187,7 @@ fn check_local(local: &LocalService, findings: &mut Findings) {
                 findings.add("local", format!("{host:?} is neither a host name nor an IP address"));
             }
             if *port == 0 {
-                findings.add("local", "0 is no port");
+                findings.add("local", "0 is not a port");
             }
         }
         LocalService::Plugin(ClientPlugin::StaticFiles { directory, .. }) if !directory.is_absolute() => {
@@ -225,7 +225,10 @@ fn check_http(http: &HttpTunnel, findings: &mut Findings) {
     for (name, value) in headers {
         let is_name = hyper::header::HeaderName::from_bytes(name.as_bytes()).is_ok();
         if !is_name || hyper::header::HeaderValue::from_str(value).is_err() {
-            findings.add("headers", format!("{name:?} is no header's name, or its value no header's value"));
+            findings.add(
+                "headers",
+                format!("{name:?} is not a valid header name, or its value is not a valid header value"),
+            );
         }
     }
     if http.auth.as_ref().is_some_and(|auth| auth.user.is_empty() || auth.user.contains(':')) {
@@ -240,7 +243,7 @@ fn check_domains(domains: &[String], subdomain: Option<&String>, findings: &mut 
     for domain in domains {
         let name = domain.strip_prefix("*.").unwrap_or(domain);
         if !is_domain(name) {
-            findings.add("domains", format!("{domain:?} is no domain name (nor one beneath \"*.\")"));
+            findings.add("domains", format!("{domain:?} is not a domain name (nor one below \"*.\")"));
         }
     }
     let is_label = |label: &String| is_domain(label) && !label.contains('.');
@@ -259,13 +262,13 @@ fn check_secret(secret: &SecretTunnel, findings: &mut Findings) {
 fn check_visitor(visitor: &Visitor, findings: &mut Findings) {
     check_key("secret_key", &visitor.secret_key, findings);
     if !is_valid_name(&visitor.server_name) {
-        findings.add("server_name", format!("{:?} is no tunnel's name", visitor.server_name));
+        findings.add("server_name", format!("{:?} is not a valid tunnel name", visitor.server_name));
     }
     if visitor.server_user.as_ref().is_some_and(|user| !is_valid_name(user)) {
-        findings.add("server_user", "is no user's name");
+        findings.add("server_user", "is not a valid user name");
     }
     if visitor.bind.port() == 0 {
-        findings.add("bind", "0 is no port");
+        findings.add("bind", "0 is not a port");
     }
 }
 

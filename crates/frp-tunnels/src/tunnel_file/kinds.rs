@@ -59,7 +59,7 @@ fn kind(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<TunnelKind> {
         "sudp-visitor" => visitor(reader, section).map(TunnelKind::SudpVisitor),
         "xtcp-visitor" => xtcp_visitor(reader, section).map(TunnelKind::XtcpVisitor),
         other => {
-            reader.add(section.start(), format!("tunnel: type: {other:?} is none of {KINDS}"));
+            reader.add(section.start(), format!("tunnel: type: {other:?} is not one of {KINDS}"));
             None
         }
     }
@@ -156,7 +156,7 @@ fn local(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<LocalService>
         },
         other => {
             let known = "http_proxy, socks5, static_files, unix_socket, https_to_http";
-            reader.add(section.start(), format!("tunnel: plugin: {other:?} is none of {known}"));
+            reader.add(section.start(), format!("tunnel: plugin: {other:?} is not one of {known}"));
             return None;
         }
     };

@@ -141,7 +141,7 @@ impl<'t> Reader<'_> {
             let start = section.get(key).map_or(0, |value| value.span().start);
             self.add(
                 start,
-                format!("{}: {text:?} is no duration such as \"30s\" or \"5m\"", section.name(key)),
+                format!("{}: {text:?} is not a duration such as \"30s\" or \"5m\"", section.name(key)),
             );
         }
         parsed
@@ -246,7 +246,7 @@ impl<'t> Reader<'_> {
             let hint = near
                 .filter(|(distance, _)| *distance <= 3)
                 .map(|(_, known)| format!("; did you mean {known}?"));
-            let message = format!("{} is no key here{}", section.name(name), hint.unwrap_or_default());
+            let message = format!("{} is not a known key{}", section.name(name), hint.unwrap_or_default());
             self.add(key.span().start, message);
         }
     }

@@ -94,7 +94,7 @@ fn id_strategy(reader: &mut Reader<'_>, section: &Section<'_>) -> IdStrategy {
         Some(other) => {
             reader.add(
                 section.start(),
-                format!("server: names: {other:?} is none of descriptive, sequential, uuid"),
+                format!("server: names: {other:?} is not one of descriptive, sequential, uuid"),
             );
             IdStrategy::Descriptive
         }

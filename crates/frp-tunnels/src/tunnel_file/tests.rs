@@ -129,14 +129,14 @@ secret_file = "/nowhere/key"
     );
     let expected = [
         "1: server: address: \"a b\" is not host:port",
-        "8: tunnel a/b: local: \"0\" is none of PORT",
+        "8: tunnel a/b: local: \"0\" is not one of PORT",
         "9: tunnel a/b: remote_port: a whole number from 1 to 65535 is expected, not the number 70000",
-        "10: tunnel: type: \"ftp\" is none of tcp",
+        "10: tunnel: type: \"ftp\" is not one of tcp",
         "12: a http tunnel: paths: \"/x*\" \"*\" must be a whole segment",
-        "17: tunnel number 3: domans is no key here; did you mean domains?",
+        "17: tunnel number 3: domans is not a known key; did you mean domains?",
         "18: tunnel number 4: bind is missing",
         "21: tunnel number 4: secret_file: /nowhere/key: No such file",
-        "22: other is no key here",
+        "22: other is not a known key",
     ];
     for (line, wanted) in found.iter().zip(expected) {
         assert!(line.starts_with(wanted), "{line}\n{wanted}\n{found:#?}");

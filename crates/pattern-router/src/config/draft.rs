@@ -157,7 +157,7 @@ fn check_auth(reader: &mut ValueReader, settings: &Settings) {
         }
         let url = auth.login_url.as_ref().and_then(|url| url.parse::<hyper::Uri>().ok());
         if url.as_ref().and_then(|url| url.host()).is_some_and(|host| settings.domain.covers(host)) {
-            reader.error("login_url", "is beneath the routed domain: its cookies would be in reach of pods");
+            reader.error("login_url", "is below the routed domain: its cookies would be in reach of pods");
         }
     }
     if auth.mode == AuthMode::Forward && auth.auth_url.is_none() {

@@ -166,7 +166,7 @@ fn name_error(error: NameError, state: &RouterState) -> RouterError {
     let domain = &state.settings.domain;
     match error {
         NameError::OtherDomain => {
-            let detail = format!("Names beneath {} are served here.", domain.name());
+            let detail = format!("Names below {} are served here.", domain.name());
             RouterError::new(ErrorCode::NotHere, detail)
         }
         NameError::TooLong => {

@@ -77,7 +77,7 @@ impl FromStr for Filter {
 pub enum InitError {
     #[error("no thread for the log: {0}")]
     Thread(#[from] io::Error),
-    #[error("logging has begun already")]
+    #[error("logging is already initialised")]
     Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
 }
 

@@ -59,8 +59,8 @@ impl Place {
     /// A try that has this storage begins its file.
     async fn begin(&self, storage: &LocalStorage) -> TempFile {
         let target = storage.resolve("/x").unwrap();
-        let begun = storage.create(&target, owner(&self.names), true).await.unwrap();
-        let DownloadStart::Now(file) = begun else { panic!("it was never done") };
+        let started = storage.create(&target, owner(&self.names), true).await.unwrap();
+        let DownloadStart::Now(file) = started else { panic!("it was never done") };
         file
     }
 

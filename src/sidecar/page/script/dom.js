@@ -1,4 +1,4 @@
-// Touching the page as little as may be: what is there already is not written again, and a row that stays is not
+// Touching the page as little as may be: what exists already is not written again, and a row that stays is not
 // made anew. Text goes in as text, never as markup: names and messages come from strangers.
 const byId = (id) => document.getElementById(id);
 

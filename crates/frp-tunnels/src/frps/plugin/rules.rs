@@ -95,7 +95,7 @@ pub fn read_client_rules(path: &Path) -> Result<Vec<ClientRules>, ClientRulesErr
     let mut rules: Vec<ClientRules> = Vec::new();
     for entry in file.client {
         if rules.iter().any(|known| known.user == entry.user) {
-            mistakes.push(format!("{}: the user is there twice", entry.user));
+            mistakes.push(format!("{}: the user occurs twice", entry.user));
         }
         rules.push(entry.rules(&mut mistakes));
     }
@@ -121,7 +121,7 @@ impl Entry {
         }
         let types = self.types.unwrap_or_else(|| TYPES.iter().map(|&kind| kind.to_owned()).collect());
         for kind in types.iter().filter(|kind| !TYPES.contains(&kind.as_str())) {
-            wrong("types", format!("{kind:?} is none of {}", TYPES.join(", ")));
+            wrong("types", format!("{kind:?} is not one of {}", TYPES.join(", ")));
         }
         let mut ports = Vec::new();
         for text in self.ports {
