@@ -12,7 +12,7 @@ use crate::support::pod::{Pod, PodConfig};
 use crate::support::scratch::Scratch;
 use crate::support::vsftpd::{Host, Vsftpd};
 
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(240);
 const BYTES_PER_SECOND: usize = 50_000;
 
 /// # Panics

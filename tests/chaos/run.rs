@@ -1,6 +1,7 @@
 //! One run: feed, disturb, calm down, audit.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use crate::network::NetworkEvent;
 use crate::plan::{CONNECTIONS, Plan, Task};
 use crate::settings::Settings;
 use crate::site::{Site, TOTAL};
-use crate::support::client::send;
+use crate::support::client::Sender;
 use crate::support::tunnel::Relay;
 use crate::support::wait::try_wait_for;
 
@@ -40,17 +41,17 @@ pub fn run(settings: &Settings) {
     let mut site = Site::new(&plan, settings.server_rate(), settings.brokers, settings.network);
     site.protocol.clone_from(&settings.protocol);
     site.tunnel = settings.tunnel.then(|| Relay::proxied(site.servers[0].addr()));
-    let site = site;
     let mut reader = Reader::new(&site.kafka, &site.topics, "read_committed");
     let (first, rest) = plan.tasks.split_at(tasks / 2);
-    feed(&site, first, Duration::ZERO);
+    let fed = AtomicUsize::new(0);
+    feed(&site, first, Duration::ZERO, &fed);
     let mut fleet = Fleet::new(&site, delivery);
     for _ in 0..*pods {
         fleet.add();
     }
     let mut gaps = Gaps::default();
     let all_answered = std::thread::scope(|scope| {
-        scope.spawn(|| feed(&site, rest, settings.feed()));
+        scope.spawn(|| feed(&site, rest, settings.feed(), &fed));
         let rng = StdRng::seed_from_u64(!seed);
         let mut story = Story {
             begun: Instant::now(),
@@ -61,6 +62,7 @@ pub fn run(settings: &Settings) {
             broker_away: settings.broker_away,
             broker: None,
             gaps: &mut gaps,
+            fed: &fed,
         };
         story.tell(&mut reader, settings)
     });
@@ -101,13 +103,15 @@ pub fn run(settings: &Settings) {
     assert_eq!(site.records(), *tasks as i64, "the feed itself lost or doubled tasks");
 }
 
-/// Sends tasks evenly over `span`.
-fn feed(site: &Site, tasks: &[Task], span: Duration) {
+/// Sends tasks evenly over `span`, and counts those that the brokers have.
+fn feed(site: &Site, tasks: &[Task], span: Duration, fed: &AtomicUsize) {
     let begun = Instant::now();
+    let sender = Sender::new(&site.kafka);
     let seconds = usize::try_from(span.as_secs()).unwrap_or(usize::MAX).max(1);
     for (n, some) in (0..).zip(tasks.chunks(tasks.len().div_ceil(seconds).max(1))) {
         std::thread::sleep(Duration::from_secs(n).saturating_sub(begun.elapsed()));
-        send(&site.kafka, &site.topics.tasks, some.iter().map(Task::record));
+        sender.send(&site.topics.tasks, some.iter().map(Task::record));
+        fed.fetch_add(some.len(), Ordering::Relaxed);
     }
 }
 
@@ -143,6 +147,8 @@ struct Story<'a, 'scope, 'env> {
     /// The broker's way back, or what happens to a cluster of them.
     broker: Option<ScopedJoinHandle<'scope, ()>>,
     gaps: &'a mut Gaps,
+    /// How many tasks are in Kafka: without any that is not answered the pods have nothing to do.
+    fed: &'a AtomicUsize,
 }
 
 impl Story<'_, '_, '_> {
@@ -165,7 +171,7 @@ impl Story<'_, '_, '_> {
                 );
                 break;
             }
-            self.look(reader, &mut answered, settings.tasks);
+            self.look(reader, &mut answered);
             if next.is_none() && answered.count(reader) > 0 {
                 next = Some(Instant::now() + gap(&mut self.rng));
             }
@@ -182,7 +188,7 @@ impl Story<'_, '_, '_> {
         // Undisturbed, what is left must be answered, too.
         let all_answered =
             try_wait_for(deadline.saturating_duration_since(Instant::now()) + COMMITTED, || {
-                self.look(reader, &mut answered, settings.tasks);
+                self.look(reader, &mut answered);
                 let is_answered = answered.count(reader) >= settings.tasks;
                 (is_answered || !self.fleet.bad_ends.is_empty()).then_some(is_answered)
             });
@@ -190,12 +196,13 @@ impl Story<'_, '_, '_> {
     }
 
     /// Takes what answers there are, and looks after the pods.
-    fn look(&mut self, reader: &mut Reader, answered: &mut Answered, tasks: usize) {
+    fn look(&mut self, reader: &mut Reader, answered: &mut Answered) {
         let before = reader.answers.len();
         reader.poll(Duration::from_millis(50));
         self.fleet.tend();
         let has_new = reader.answers.len() > before;
-        self.gaps.look(has_new, answered.count(reader) < tasks, Instant::now());
+        let has_open = answered.count(reader) < self.fed.load(Ordering::Relaxed);
+        self.gaps.look(has_new, has_open, Instant::now());
     }
 
     /// What happens to a cluster is over before anything else happens: so a gap without answers has one cause.
