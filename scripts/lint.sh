@@ -7,6 +7,8 @@ cargo fmt --check
 cargo clippy --locked --all-targets -- -D warnings
 # Without the demo's broker and server, as in the production image.
 cargo clippy --locked --no-default-features -- -D warnings
+# The tunnels' operator, which is a feature of its own.
+cargo clippy --locked -p frp-tunnels --features operator --all-targets -- -D warnings
 if cargo deny --version >/dev/null 2>&1; then
     cargo deny --locked check
 else

@@ -187,7 +187,7 @@ impl Controller {
         match self.cluster.sweep_children(&wanted).await {
             Ok(gone) if gone.is_empty() => {}
             Ok(gone) => {
-                tracing::info!(event = "children_deleted", objects = gone.join(", "), "objects deleted")
+                tracing::info!(event = "children_deleted", objects = gone.join(", "), "objects deleted");
             }
             Err(error) => {
                 is_done = false;

@@ -107,7 +107,7 @@ mod tests {
         let mut candidate = LeaseCandidate::new("b");
         assert_eq!(candidate.decide(None, begun), LeaseStep::Create);
         assert_eq!(candidate.decide(Some(record("a", 1)), begun), LeaseStep::Wait);
-        let almost = begun + LEASE_DURATION - Duration::from_millis(1);
+        let almost = begun + LEASE_DURATION.saturating_sub(Duration::from_millis(1));
         assert_eq!(candidate.decide(Some(record("a", 1)), almost), LeaseStep::Wait);
         // renewed at the last moment
         assert_eq!(candidate.decide(Some(record("a", 2)), almost), LeaseStep::Wait);

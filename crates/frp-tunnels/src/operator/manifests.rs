@@ -1,5 +1,7 @@
 //! The definitions of the resources, for `kubectl apply`.
 
+use std::fmt::Write as _;
+
 use kube::CustomResourceExt as _;
 
 use super::resources::{TunnelResource, TunnelServerResource};
@@ -34,7 +36,7 @@ fn yaml(value: &serde_json::Value, depth: usize, text: &mut String) {
             }
         }
         scalar => {
-            text.push_str(&format!("{indent}{scalar}\n"));
+            let _ = writeln!(text, "{indent}{scalar}");
         }
     }
 }
@@ -49,6 +51,8 @@ fn entry(head: &str, value: &serde_json::Value, depth: usize, text: &mut String)
             text.push('\n');
             yaml(value, depth, text);
         }
-        scalar => text.push_str(&format!(" {scalar}\n")),
+        scalar => {
+            let _ = writeln!(text, " {scalar}");
+        }
     }
 }

@@ -13,6 +13,8 @@
 //!
 //! Effects: `cluster` (the API server), `leadership` (the Lease), `clients` (the running frpcs), `control` (the loop).
 
+#![allow(clippy::doc_markdown, reason = "what resources are documented with is shown by kubectl as it is")]
+
 mod children;
 mod clients;
 mod cluster;
@@ -127,12 +129,14 @@ async fn lead(
         tokio::select! {
             () = stop.cancelled() => return,
             _ = is_leader.wait_for(lost) => return,
-            ready = timeout(START_DEADLINE, watches.ready()) => match ready {
-                Ok(()) => break,
-                Err(_) => tracing::error!(
+            ready = timeout(START_DEADLINE, watches.ready()) => {
+                if ready.is_ok() {
+                    break;
+                }
+                tracing::error!(
                     event = "resources_not_listed",
                     "the resources cannot be listed: are their definitions installed, and may this account list them?"
-                ),
+                );
             }
         }
     }

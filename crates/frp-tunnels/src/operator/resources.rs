@@ -1,5 +1,7 @@
 //! The two resources, as the API server stores them. Secrets are named, never held.
 
+#![allow(clippy::duplicated_attributes, reason = "each column of kubectl has a type")]
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

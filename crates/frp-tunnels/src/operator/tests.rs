@@ -1,3 +1,8 @@
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "a value that is written in the call is read best without a borrow"
+)]
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 

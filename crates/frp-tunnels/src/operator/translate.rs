@@ -169,7 +169,9 @@ fn exposed(
         first.probe = Some(probe);
     } else if expose.ftp.is_none() {
         let probe = expose.probe.as_deref().and_then(|probe| probe.parse::<Probe>().ok());
-        parts.iter_mut().for_each(|part| part.probe.clone_from(&probe));
+        for part in &mut parts {
+            part.probe.clone_from(&probe);
+        }
     }
     TranslatedTunnel { parts, service: None }
 }
