@@ -22,6 +22,8 @@ pub const MAX_ANNOUNCED_FEEDS: usize = 200;
 const MAX_REASONS: usize = 3;
 /// The maximum length of a name, and of a reason.
 const MAX_TEXT_BYTES: usize = 300;
+/// The maximum length of a connection's error: there may be as many as connections.
+pub const MAX_ERROR_BYTES: usize = 150;
 const KEY: &str = "pod/";
 
 /// A pod's announcement. A missing field has its default, so that pods of two versions understand each other.
@@ -108,6 +110,11 @@ pub struct AnnouncedConnection {
     pub sessions: SessionSnapshot,
     /// Tasks answered a second.
     pub tasks_per_second: f64,
+    /// Tasks that this pod has put into the retry topic and that are still there.
+    pub deferred: u64,
+    /// Why it is not up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_sessions_total: Option<usize>,
     /// How many of those this pod may have open now.
@@ -180,6 +187,8 @@ impl PodAnnouncement {
         while said.connections.len() > MAX_ANNOUNCED_CONNECTIONS {
             said.connections.pop_last();
         }
+        let errors = said.connections.values_mut().filter_map(|of| of.error.as_mut());
+        errors.for_each(|error| shorten(error, MAX_ERROR_BYTES));
         Some(said)
     }
 }
@@ -208,6 +217,7 @@ impl AnnouncedConnection {
         self.severity() > 0
             || self.open_sessions() + waiting + delayed + in_flight > 0
             || self.tasks_per_second > 0.0
+            || self.deferred > 0
             || self.max_sessions_total.is_some()
     }
 }

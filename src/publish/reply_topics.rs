@@ -18,6 +18,8 @@ use crate::record::Header;
 
 /// Names the topic.
 pub const REPLY_HEADER: &str = "reply_to";
+/// How long a topic that does not exist is not looked up again.
+const MISSING_FOR: Duration = Duration::from_secs(1);
 /// How long a topic that rejected a reply gets none.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 /// How long a topic is known to exist without another look-up.
@@ -39,6 +41,8 @@ pub(super) struct ReplyTopics {
     /// The pool's own topics: a reply on the input topic would be a task again.
     own: Vec<String>,
     known: HashMap<String, KnownTopic>,
+    /// When a header that names no allowed topic was last logged.
+    misnamed_logged: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -62,7 +66,7 @@ pub(super) enum TopicLookup {
 
 impl ReplyTopics {
     pub fn new(patterns: &[String], own: Vec<String>) -> ReplyTopics {
-        ReplyTopics { patterns: patterns.to_vec(), own, known: HashMap::new() }
+        ReplyTopics { patterns: patterns.to_vec(), own, known: HashMap::new(), misnamed_logged: None }
     }
 
     /// Decides where each answer's reply goes, if it is not decided yet; those for which that needs more lookups than one
@@ -73,19 +77,21 @@ impl ReplyTopics {
         now: Instant,
         look: impl Fn(&str) -> TopicLookup,
     ) -> Vec<PendingAnswer> {
-        self.known.retain(|_, known| known.until > now);
+        // A refused one is kept until it is looked up again: only then is it known whether that is over.
+        self.known.retain(|_, known| known.until > now || known.refused.is_some());
         let (mut lookups, mut is_silent) = (0, false);
         for index in 0..batch.len() {
             let Some(pending) = batch.get_mut(index) else { break };
             let topic = match self.wanted(pending) {
                 None => continue,
                 Some(Err(why)) => {
+                    self.log_misnamed(&why, now);
                     pending.reply_refused(&why);
                     continue;
                 }
                 Some(Ok(topic)) => topic,
             };
-            if !self.known.contains_key(&topic) {
+            if self.known.get(&topic).is_none_or(|known| known.until <= now) {
                 if lookups == LOOKUPS_PER_BATCH {
                     return batch.split_off(index);
                 }
@@ -93,15 +99,7 @@ impl ReplyTopics {
                 // Where Kafka does not answer one question it answers no other.
                 let lookup = if is_silent { TopicLookup::Unknown } else { look(&topic) };
                 is_silent |= lookup == TopicLookup::Unknown;
-                let refused = refusal(lookup);
-                if let Some(why) = &refused {
-                    tracing::warn!(
-                        event = "reply_topic_refused",
-                        topic,
-                        "no replies go to {topic}: it {why}"
-                    );
-                }
-                self.remember(&topic, refused, now);
+                self.learn(&topic, lookup, now);
             }
             match self.known.get(&topic).and_then(|known| known.refused.as_ref()) {
                 Some(why) => pending.reply_refused(&named(&topic, why)),
@@ -109,6 +107,31 @@ impl ReplyTopics {
             }
         }
         Vec::new()
+    }
+
+    /// Remembers what a lookup has found, and logs it where it has changed.
+    fn learn(&mut self, topic: &str, lookup: TopicLookup, now: Instant) {
+        let was_refused = self.known.get(topic).is_some_and(|known| known.refused.is_some());
+        let refused = refusal(lookup);
+        match &refused {
+            Some(why) if !was_refused => {
+                tracing::warn!(event = "reply_topic_refused", topic, "no replies go to {topic}: it {why}");
+            }
+            None if was_refused && lookup == TopicLookup::There => {
+                tracing::info!(event = "reply_topic_accepted", topic, "replies are sent to {topic} again");
+            }
+            _ => {}
+        }
+        let lasts = if lookup == TopicLookup::Missing { MISSING_FOR } else { REFUSED_FOR };
+        self.remember(topic, refused, lasts, now);
+    }
+
+    /// At most once in [`REFUSED_FOR`], whatever producers write.
+    fn log_misnamed(&mut self, why: &str, now: Instant) {
+        if self.misnamed_logged.is_none_or(|logged| now.saturating_duration_since(logged) >= REFUSED_FOR) {
+            self.misnamed_logged = Some(now);
+            tracing::warn!(event = "reply_to_refused", "{why}");
+        }
     }
 
     /// The topic for this answer's reply, or why there is none; `None` if that is decided, or no reply was requested.
@@ -215,7 +238,7 @@ impl ReplyTopics {
                 "no replies go to {topic} for a while: it {why}"
             );
         }
-        self.remember(topic, Some(why.to_owned()), now);
+        self.remember(topic, Some(why.to_owned()), REFUSED_FOR, now);
         pending.reply_refused(&named(topic, why));
     }
 
@@ -225,11 +248,12 @@ impl ReplyTopics {
         }
     }
 
-    fn remember(&mut self, topic: &str, refused: Option<String>, now: Instant) {
+    /// `lasts` is for how long a refusal holds without another lookup.
+    fn remember(&mut self, topic: &str, refused: Option<String>, lasts: Duration, now: Instant) {
         if self.known.len() >= MAX_REMEMBERED {
             self.known.clear();
         }
-        let until = now + if refused.is_some() { REFUSED_FOR } else { SEEN_FOR };
+        let until = now + if refused.is_some() { lasts } else { SEEN_FOR };
         self.known.insert(topic.to_owned(), KnownTopic { refused, until, batch_bytes: usize::MAX });
     }
 }
@@ -336,6 +360,17 @@ mod tests {
         let mut batch = vec![result("orders")];
         topics.decide(&mut batch, now, |_| panic!("it is remembered"));
         assert_eq!(batch[0].reply_topic(), None);
+        let mut batch = vec![result("orders")];
+        topics.decide(&mut batch, now + MISSING_FOR, |_| TopicLookup::There);
+        assert_eq!(batch[0].reply_topic(), Some("orders"), "the next answer, a second later, has its reply");
+    }
+
+    #[test]
+    fn a_topic_that_may_not_be_written_is_looked_up_once_a_minute() {
+        let (mut topics, now) = (topics(), Instant::now());
+        topics.decide(&mut vec![result("orders")], now, |_| TopicLookup::Forbidden);
+        let later = now + MISSING_FOR;
+        topics.decide(&mut vec![result("orders")], later, |_| panic!("it is remembered"));
         let mut batch = vec![result("orders")];
         topics.decide(&mut batch, now + REFUSED_FOR, |_| TopicLookup::There);
         assert_eq!(batch[0].reply_topic(), Some("orders"));

@@ -163,7 +163,11 @@ fn show(args: &OneFeedArgs) -> Result<u8, CommandError> {
     line("every", status.schedule);
     line("pod", status.pod);
     line("listed", time(status.listed_at));
-    line("files", format!("{} of {} in {} directories", status.chosen, status.files, status.directories));
+    let directories = match status.directories {
+        1 => "1 directory".to_owned(),
+        directories => format!("{directories} directories"),
+    };
+    line("files", format!("{} of {} in {directories}", status.chosen, status.files));
     line("new", status.new.to_string());
     line("settling", status.settling.to_string());
     line("known", status.known.to_string());
