@@ -254,6 +254,18 @@ impl AnnouncedPod for OwnPod {
 
     fn take_over(&self, last: &PodAnnouncement) {
         let view = &self.0.pool;
+        let now_ms = Timestamp::now().as_millisecond();
+        if let Some(seconds_ago) = last.heard_of_another(view.started_at(), now_ms) {
+            let PodAnnouncement { pod, api, .. } = last;
+            tracing::warn!(
+                event = "pod_name_in_use",
+                pod,
+                api,
+                seconds_ago,
+                "another process has announced itself as pod {pod} (API {api}) {seconds_ago} s ago, and not that it \
+                 stops: unless it has crashed, one of the two will be fenced and end; each pod needs its own pod.name"
+            );
+        }
         view.inherited.get_or_init(|| InheritedCounts::of(last, view.started_at()));
     }
 }

@@ -12,6 +12,8 @@ use crate::text::shorten;
 
 /// How often each pod announces itself.
 pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(5);
+/// A pod that has announced nothing for this long is gone: three announcements are missing, plus some time for Kafka.
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(4 * ANNOUNCE_EVERY.as_secs());
 /// The maximum number of connections in an announcement: unavailable ones first, then those in use.
 pub const MAX_ANNOUNCED_CONNECTIONS: usize = 500;
 /// The maximum number of open batches in an announcement: the newest.
@@ -139,6 +141,16 @@ impl PodAnnouncement {
     #[must_use]
     pub fn batches_exact_since(&self) -> i64 {
         self.batches_exact_since.unwrap_or(self.started_at)
+    }
+
+    /// How many seconds ago another process than the one that started at `started_at` (seconds since the epoch) announced
+    /// itself by this; `None` unless it may still run: it has not said that it stops, and is not gone.
+    #[must_use]
+    pub fn heard_of_another(&self, started_at: i64, now_ms: i64) -> Option<i64> {
+        let seconds = now_ms.saturating_sub(self.at_ms).max(0) / 1_000;
+        let is_gone = Duration::from_secs(seconds.unsigned_abs()) >= GONE_AFTER;
+        let may_run = !self.leaves && self.started_at != started_at && !is_gone;
+        may_run.then_some(seconds)
     }
 
     #[must_use]
@@ -286,6 +298,17 @@ mod tests {
         let read = PodAnnouncement::decode(&huge.encode()).unwrap();
         assert_eq!((read.reasons.len(), read.connections.len()), (MAX_REASONS, MAX_ANNOUNCED_CONNECTIONS));
         assert!(read.reasons[0].len() <= MAX_TEXT_BYTES + 4);
+    }
+
+    #[test]
+    fn a_name_is_in_use_while_another_process_that_has_not_stopped_is_heard_of() {
+        let said = PodAnnouncement { started_at: 100, at_ms: 200_000, ..PodAnnouncement::default() };
+        assert_eq!(said.heard_of_another(190, 203_500), Some(3));
+        assert_eq!(said.heard_of_another(190, 199_000), Some(0), "its clock is ahead");
+        assert_eq!(said.heard_of_another(190, 220_000), None, "it is gone");
+        assert_eq!(said.heard_of_another(100, 203_500), None, "this process");
+        let left = PodAnnouncement { leaves: true, ..said };
+        assert_eq!(left.heard_of_another(190, 203_500), None, "a successor starts without a warning");
     }
 
     #[test]

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::announcement::{ANNOUNCE_EVERY, PodAnnouncement};
+use super::announcement::{GONE_AFTER, PodAnnouncement};
 use super::pool_snapshot::{
     OpenFailures, PodPresence, PodSummary, PoolSnapshot, all_feeds, summed_by_connection,
 };
 use crate::batch::BatchAnswers;
 
-/// A pod that has announced nothing for this long is gone: three announcements are missing, plus some time for Kafka.
-const GONE_AFTER: Duration = Duration::from_secs(4 * ANNOUNCE_EVERY.as_secs());
 /// A pod that is gone is shown for this long, and then forgotten.
 const GONE_SHOWN: Duration = Duration::from_secs(3_600);
 /// The same for one that has announced that it stops.
