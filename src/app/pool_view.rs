@@ -26,8 +26,8 @@ use crate::metrics::{ConnectionTotals, Metrics, MetricsSnapshot};
 use crate::offsets::TopicPartition;
 use crate::pods::{
     ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, InheritedCounts,
-    MAX_ANNOUNCED_BATCHES, MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ERROR_BYTES, PodAnnouncement, PodFigures,
-    PoolBoard,
+    MAX_ANNOUNCED_BATCHES, MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ERROR_BYTES, PodAnnouncement,
+    PodFigures, PoolBoard,
 };
 use crate::text::shorten;
 use service_kit::health::{HealthReport, ReportHealth as _};

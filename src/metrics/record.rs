@@ -49,7 +49,11 @@ const LOST: &[&str] = &["no_broker", "no_membership", "no_group_answer", "nothin
 
 /// Without its first value at zero, the first event is no increase.
 pub(super) fn begin_at_zero(series: &PodSeries) {
-    let all = [(&series.aborted, ABORTS), (&series.kafka_errors, KAFKA_OPERATIONS), (&series.clients_recreated, LOST)];
+    let all = [
+        (&series.aborted, ABORTS),
+        (&series.kafka_errors, KAFKA_OPERATIONS),
+        (&series.clients_recreated, LOST),
+    ];
     for (counter, labels) in all {
         for label in labels {
             counter.with_label_values(&[*label]);

@@ -76,7 +76,8 @@ pub(in crate::cli) fn new_id(now: Timestamp) -> std::io::Result<String> {
 
 /// Who says it: `alice@host`.
 pub(in crate::cli) fn who() -> String {
-    let named = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|name| !name.is_empty());
+    let named =
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|name| !name.is_empty());
     let user = named.unwrap_or_else(user_of_process);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match host.trim() {

@@ -222,8 +222,7 @@ fn cancelled(id: &str, was_cancelled: bool, open: Option<u64>) -> String {
 }
 
 /// Its record is read again then, and no earlier.
-const ANSWERED_CANCELLED: &str =
-    ", to be answered with `cancelled` but for those in flight; deferred tasks are answered when they are due";
+const ANSWERED_CANCELLED: &str = ", to be answered with `cancelled` but for those in flight; deferred tasks are answered when they are due";
 
 /// How many tasks it has is unknown.
 fn cancel_unannounced(config: &Config, args: &OneBatchArgs) -> Result<u8, CommandError> {
@@ -234,7 +233,8 @@ fn cancel_unannounced(config: &Config, args: &OneBatchArgs) -> Result<u8, Comman
     }
     let news = BatchNews::Cancelled(CancelledBatch { at: rfc3339(Timestamp::now()), by: control::who() });
     control::write(&config.kafka, id, &news)?;
-    let open = lag::look(config, MAX_SEARCHED).ok().filter(LagReport::is_exact).map(|lag| lag.open_of_batch(id));
+    let open =
+        lag::look(config, MAX_SEARCHED).ok().filter(LagReport::is_exact).map(|lag| lag.open_of_batch(id));
     match args.output {
         OutputFormat::Json => print_json(&json!({"batch": id, "was_cancelled": false, "open": open})),
         OutputFormat::Table => print(&cancelled_unannounced(id, open)),
@@ -264,7 +264,9 @@ mod tests {
     }
 
     fn answered(completed: u64) -> BatchCounts {
-        BatchCounts { completed, ..BatchCounts::default() }
+        let mut counts = BatchCounts::default();
+        counts.completed = completed;
+        counts
     }
 
     #[test]
@@ -281,14 +283,19 @@ mod tests {
     #[test]
     fn a_batch_is_done_once_each_task_is_answered_whether_anybody_has_waited_or_not() {
         assert_eq!(state(&announced(3), &answered(2)), "open");
-        assert_eq!((open(&announced(3), &answered(3)), state(&announced(3), &answered(3))), (Some(0), "done"));
+        assert_eq!(
+            (open(&announced(3), &answered(3)), state(&announced(3), &answered(3))),
+            (Some(0), "done")
+        );
         let waited = KnownBatch { done: Some(DoneBatch::default()), ..announced(3) };
         assert_eq!(state(&waited, &answered(2)), "done");
     }
 
     #[test]
     fn cancel_tells_what_it_has_done() {
-        assert!(cancelled("b", false, Some(2)).starts_with("batch b is cancelled: 2 tasks open, to be answered"));
+        assert!(
+            cancelled("b", false, Some(2)).starts_with("batch b is cancelled: 2 tasks open, to be answered")
+        );
         assert!(cancelled("b", false, Some(2)).ends_with("deferred tasks are answered when they are due"));
         assert!(cancelled("b", false, Some(0)).contains("nothing was cancelled"));
         assert!(cancelled("b", true, Some(1)).contains("was cancelled before; 1 task open"));

@@ -11,7 +11,11 @@ use crate::feeds::{FeedRecord, PathHash, partition_of};
 ///
 /// # Errors
 /// The brokers do not answer.
-pub(super) fn unknown_paths(config: &Config, feed: &str, paths: &[String]) -> Result<Vec<String>, ClientError> {
+pub(super) fn unknown_paths(
+    config: &Config,
+    feed: &str,
+    paths: &[String],
+) -> Result<Vec<String>, ClientError> {
     let mut missing: BTreeSet<PathHash> = paths.iter().map(|path| hash_of(path)).collect();
     let wanted = missing.clone();
     let topic: Arc<str> = config.kafka.feeds_topic.as_str().into();

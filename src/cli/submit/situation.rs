@@ -43,7 +43,9 @@ impl Situation {
                 format!("{in_flight} in flight, {waiting} waiting")
             }
             Situation::Working { in_flight, waiting, deferred } => {
-                format!("{in_flight} in flight, {waiting} waiting, {deferred} deferred until their retry is due")
+                format!(
+                    "{in_flight} in flight, {waiting} waiting, {deferred} deferred until their retry is due"
+                )
             }
         }
     }
@@ -84,10 +86,7 @@ mod tests {
                 Situation::Deferred { connections: connections(2), deferred: 9 },
                 "9 tasks of c0, c1 are deferred: is the server down?",
             ),
-            (
-                Situation::ServerDown { connections: connections(1), deferred: 0 },
-                "the server of c0 is down",
-            ),
+            (Situation::ServerDown { connections: connections(1), deferred: 0 }, "the server of c0 is down"),
             (
                 Situation::Deferred { connections: connections(1), deferred: 1 },
                 "1 task of c0 is deferred: is the server down?",

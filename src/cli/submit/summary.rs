@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{FileCounts, SubmitProblems};
 use super::answer_tally::{AnswerTally, FailureLine};
 use super::input_errors::InputError;
 use super::send::{OpenTask, SendEnd, SubmitRun};
+use super::{FileCounts, SubmitProblems};
 use crate::cli::output::{OutputFormat, bytes, count, note, one_line, print, print_json, rate, time};
 use crate::cli::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OPEN};
 use crate::listing::PassedOver;
