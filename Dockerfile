@@ -10,6 +10,16 @@
 # Each architecture is built on itself, by a builder of that kind or under emulation: librdkafka's C build
 # takes the machine that it finds.
 
+# frpc, which carries tunnels (`via` in connections.ini); its web pages are not in the module, hence `noweb`.
+FROM golang:1.25-bookworm AS frp
+ARG FRP=github.com/fatedier/frp@v0.71.0
+ARG FRP_SUM=h1:hrzMepFp/asl2oAxxLMgffCI/wrzvg6lZyMzxEEnWbQ=
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+RUN answer=$(go mod download -json "$FRP") \
+ && grep -qF "\"Sum\": \"$FRP_SUM\"" <<<"$answer" \
+ && directory=$(sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$answer") \
+ && CGO_ENABLED=0 go build -C "$directory" -trimpath -ldflags='-s -w' -tags frpc,noweb -o /out/frpc ./cmd/frpc
+
 FROM rust:1.89-bookworm AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # librdkafka is built from its source (C and C++, make) with OpenSSL; zlib and zstd come with their crates.
@@ -29,7 +39,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     find . -path ./target -prune -o -type f -exec touch {} + \
  && cargo install --locked --version 0.7.7 --root /opt/cargo cargo-auditable \
  && PATH="/opt/cargo/bin:$PATH" cargo auditable build --release --locked --no-default-features \
-        -p ftp-pooler --bin ftp-pooler -p frp-tunnels --bin frp-tunnels \
+        -p ftp-pooler --bin ftp-pooler -p frp-tunnels --bin frp-tunnels --features frp-tunnels/operator \
  && install -D --strip target/release/ftp-pooler /out/usr/local/bin/ftp-pooler \
  && install -D --strip target/release/frp-tunnels /out/usr/local/bin/frp-tunnels \
  && PATH="/opt/cargo/bin:$PATH" cargo auditable build --profile router --locked -p pattern-router --bin pattern-router \
@@ -43,6 +53,7 @@ RUN install --directory /out/data/storage /out/app \
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /out/usr/local /usr/local
+COPY --from=frp /out/frpc /usr/local/bin/
 # A volume that is first mounted here takes this owner over.
 COPY --from=build --chown=65532:65532 /out/data /data
 # The commit: `docker build --build-arg REVISION=$(git rev-parse HEAD) …`.

@@ -4,7 +4,7 @@
 # What `make chaos` may be told.
 CHAOS := TASKS FEED_FILES PODS BROKERS NET TUNNEL SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
 
-.PHONY: help demo test chaos spread feeds million report fuzz bench bench-router router-cost lint fmt deps build-deps image-test compose-test cluster-test fresh-test package package-test
+.PHONY: help demo test operator-test chaos spread feeds million report fuzz bench bench-router router-cost lint fmt deps build-deps image-test compose-test cluster-test fresh-test package package-test
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,11 @@ demo: build-deps ## Watch files move: broker and FTP server in one process, noth
 
 test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both the first time
 	@scripts/test.sh
+
+operator-test: deps ## The tunnels' operator on a real kube-apiserver and etcd; builds the former from the Go proxy the first time (12 minutes of CPU)
+	@scripts/install-deps.sh operator
+	@cargo test --locked -p frp-tunnels --features operator --lib -- operator
+	@cargo test --locked -p frp-tunnels --features operator --test operator -- --include-ignored --test-threads=1 $(ARGS)
 
 chaos: deps ## Kill pods, broker and FTP servers under load, then audit every answer and file (TASKS=100000 PODS=4 BROKERS=3 NET=1 SEED=7)
 	@$(foreach name,$(CHAOS),$(if $($(name)),FTP_POOLER_CHAOS_$(name)='$($(name))')) \

@@ -4,6 +4,7 @@
 #
 #   scripts/install-deps.sh build    compilers and libraries: all that `make demo` needs beside Rust
 #   scripts/install-deps.sh          these, and the servers of the test suite, unpacked into .deps; a browser, installed
+#   scripts/install-deps.sh operator etcd and kube-apiserver, that `make operator-test` runs; built from Go's proxy
 #   scripts/install-deps.sh router   nginx, wrk and h2load, that `make bench-router` measures with
 #   scripts/install-deps.sh bench    these, and the programs that `make bench` compares with
 set -euo pipefail
@@ -269,6 +270,24 @@ frp_programs() {
     mv "$work" "$deps/frp"
 }
 
+# The API server of `make cluster-test`, and Debian's etcd.
+kubernetes_api() {
+    local cache=$deps/kube.cache
+    if [ ! -e "$deps/etcd/stamp" ]; then
+        need_debian "etcd"
+        unpack etcd usr/bin/etcd etcd-server
+    fi
+    [ -x "$deps/kube/kube-apiserver" ] && return
+    mkdir -p "$cache"
+    (
+        export GOPATH=$cache/path GOCACHE=$cache/cache
+        need_go
+        say "building kube-apiserver from the Go module proxy, which the operator is tested on: 12 minutes of CPU"
+        GOFLAGS='-modcacherw' tests/containers/kube/build.sh "$deps/kube" kube-apiserver >&2
+    )
+    chmod -R u+w "$cache" && rm -rf "$cache"
+}
+
 frp_build() {
     local module=$1 sum=$2 answer directory program
     say "building frps and frpc from $module, which the tunnels run on"
@@ -481,6 +500,10 @@ vite() {
 
 mkdir -p "$deps"
 build_packages
+if [ "$what" = operator ]; then
+    kubernetes_api
+    exit
+fi
 if [ "$what" = router ]; then
     router_peers
     exit

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::FAR;
 use crate::support::files::content;
 use crate::support::scratch::unique;
+use crate::support::tunnel::PASSIVE;
 use crate::support::vsftpd::{Host, Vsftpd};
 
 /// In memory: what a disk costs is not what is compared here.
@@ -69,14 +70,21 @@ pub struct Places {
 
 impl Ground {
     pub fn near() -> Ground {
-        Ground::at("loopback".to_owned(), None, &Host::default())
+        Ground::at("loopback".to_owned(), None, &Host::default(), &[])
     }
 
     pub fn far(host: &Host) -> Ground {
-        Ground::at(format!("{} ms", FAR.as_millis()), Some(FAR), host)
+        Ground::at(format!("{} ms", FAR.as_millis()), Some(FAR), host, &[])
     }
 
-    fn at(name: String, round_trip: Option<Duration>, host: &Host) -> Ground {
+    /// The far server with few passive ports, each of which can have a tunnel.
+    pub fn behind_tunnels(host: &Host) -> Ground {
+        let (low, high) = (PASSIVE.0.to_string(), PASSIVE.1.to_string());
+        let range = [("pasv_min_port", low.as_str()), ("pasv_max_port", high.as_str())];
+        Ground::at(format!("{} ms, through frp", FAR.as_millis()), Some(FAR), host, &range)
+    }
+
+    fn at(name: String, round_trip: Option<Duration>, host: &Host, more: &[(&str, &str)]) -> Ground {
         remove_leftovers();
         let memory = Path::new(MEMORY).join(format!("{}-{}", unique("ftp-pooler-bench"), std::process::id()));
         let root = memory.join("server");
@@ -84,7 +92,7 @@ impl Ground {
         fs::create_dir_all(memory.join("client")).expect("a directory in memory");
         // Its log of every command would be the server's heaviest work.
         let settings = [("anon_root", &*root.display().to_string()), ("log_ftp_protocol", "NO")];
-        let server = Vsftpd::at(host, &settings);
+        let server = Vsftpd::at(host, &[&settings[..], more].concat());
         Ground { name, round_trip, server, memory }
     }
 

@@ -7,6 +7,7 @@
 //! pooler  the product
 //! python  what is written in Python today
 //! peers   one run of each of the others
+//! tunnels the pooler and rclone, direct and through frp
 //! usage   what a process has cost: seconds, CPU, memory
 //! table   medians, and how they compare
 //! ```
@@ -34,6 +35,7 @@ mod peers;
 mod pooler;
 mod python;
 mod table;
+mod tunnels;
 mod usage;
 
 use std::process::{Command, ExitCode};
@@ -60,16 +62,29 @@ const HELP: &str = "make bench ARGS=\"…\": the pooler beside a worker in Pytho
   --rounds N     instead of 3; who takes twice as long as the pooler runs once in any case
   --only WORDS   only cases whose name has one of these words: --only '4 KiB,upload'
   --alone        the pooler without the others
-  --loopback     without the link of 20 ms";
+  --loopback     without the link of 20 ms
+  --tunnels      instead of all that: over the link, direct, through frp's secret tunnels, and through its HTTP proxy";
 
 /// What was asked for.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 struct Wanted {
     rounds: usize,
     quick: bool,
     alone: bool,
     loopback: bool,
+    tunnels: bool,
     only: Vec<String>,
+}
+
+impl Wanted {
+    fn cases(&self) -> impl Iterator<Item = Case> + '_ {
+        let chosen = |case: &Case| {
+            let name = case.to_string();
+            self.only.is_empty() || self.only.iter().any(|word| name.contains(word.as_str()))
+        };
+        Case::all(self.quick).into_iter().filter(chosen)
+    }
 }
 
 fn main() -> ExitCode {
@@ -94,11 +109,19 @@ fn main() -> ExitCode {
 }
 
 fn wanted<'a>(mut args: impl Iterator<Item = &'a str>) -> Option<Wanted> {
-    let mut wanted = Wanted { rounds: ROUNDS, quick: false, alone: false, loopback: false, only: Vec::new() };
+    let mut wanted = Wanted {
+        rounds: ROUNDS,
+        quick: false,
+        alone: false,
+        loopback: false,
+        tunnels: false,
+        only: Vec::new(),
+    };
     while let Some(arg) = args.next() {
         match arg {
             "--quick" => (wanted.quick, wanted.rounds) = (true, 1),
             "--alone" => wanted.alone = true,
+            "--tunnels" => wanted.tunnels = true,
             "--loopback" => wanted.loopback = true,
             "--rounds" => wanted.rounds = args.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
             "--only" => wanted.only = args.next()?.split(',').map(str::to_owned).collect(),
@@ -130,16 +153,14 @@ fn measure(wanted: &Wanted) {
         println!("Beside it: {}.", peer.version());
     }
     let kafka = support::kafka::Kafka::shared();
+    if wanted.tunnels {
+        return tunnels::measure(kafka, wanted);
+    }
     let mut grounds = vec![Ground::near()];
     grounds.extend(link::inside().as_ref().map(Ground::far));
     for ground in &grounds {
         let mut table = Table::new(ground);
-        let cases = Case::all(wanted.quick);
-        let chosen = |case: &Case| {
-            let name = case.to_string();
-            wanted.only.is_empty() || wanted.only.iter().any(|word| name.contains(word.as_str()))
-        };
-        for case in cases.into_iter().filter(chosen) {
+        for case in wanted.cases() {
             let mut beside: Vec<&Peer> = peers.iter().collect();
             for round in 1..=wanted.rounds {
                 eprintln!("{}: {case}, round {round} of {}", ground.name, wanted.rounds);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -62,11 +63,21 @@ impl Peer {
         crate::first_line(command.arg("--version"))
     }
 
+    /// rclone, where it is here.
+    pub fn rclone_alone() -> Option<Peer> {
+        Peer::find(Kind::Rclone)
+    }
+
+    /// Rclone, with the server at another address than its own.
+    pub fn run_rclone_at(&self, ground: &Ground, case: &Case, server: SocketAddr) -> Usage {
+        self.run_alone(ground, case, |places, _| self.rclone(server, case, places))
+    }
+
     /// From the start of the program to its end; the worker in Python as the pooler.
     pub fn run(&self, kafka: &Kafka, ground: &Ground, case: &Case) -> Usage {
         match self.kind {
             Kind::Python => fed::run(kafka, ground, case, python::start),
-            Kind::Rclone => self.run_alone(ground, case, |places, _| self.rclone(ground, case, places)),
+            Kind::Rclone => self.run_rclone_at(ground, case, ground.addr()),
             Kind::Lftp => self.run_alone(ground, case, |places, _| lftp(ground, case, places)),
             Kind::Curl => self.run_alone(ground, case, |places, scratch| curl(ground, case, places, scratch)),
         }
@@ -84,9 +95,9 @@ impl Peer {
     }
 
     /// Nothing is listed or compared that need not be.
-    fn rclone(&self, ground: &Ground, case: &Case, places: &Places) -> Vec<String> {
+    fn rclone(&self, server: SocketAddr, case: &Case, places: &Places) -> Vec<String> {
         let obscured = crate::first_line(self.command().args(["obscure", PASSWORD]));
-        let (host, port) = (ground.addr().ip(), ground.addr().port());
+        let (host, port) = (server.ip(), server.port());
         let remote = format!(":ftp,host={host},port={port},user={USER},pass={obscured}:{}", places.remote);
         let local = places.local.display().to_string();
         let (from, to) = if case.upload { (local, remote) } else { (remote, local) };

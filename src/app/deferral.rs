@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::consume::RetryIntake;
+use crate::consume::{DeferredTaskWaker, RetryIntake};
 use crate::dispatch::DeferralPolicy;
 use crate::kafka::{Unprepared, prepare_retry_topic};
 
@@ -40,11 +40,12 @@ pub(super) async fn start(config: &Config, tasks: &TaskTracker, stop: &Cancellat
 }
 
 /// Where the deferred tasks are read from. They are read even while none can be deferred by this pod.
-pub(super) fn intake(config: &Config) -> Option<RetryIntake> {
+pub(super) fn intake(config: &Config, waker: DeferredTaskWaker) -> Option<RetryIntake> {
     config.retry.enabled.then(|| RetryIntake {
         topic: config.kafka.retry_topic.clone(),
         group: config.kafka.consumer_group.clone(),
         longest: config.retry.delay,
+        waker,
     })
 }
 

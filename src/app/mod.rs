@@ -34,6 +34,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use service_kit::signals::{self, RunEnd, Service, Signals};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, oneshot};
@@ -43,7 +44,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::TaskBudget;
 use crate::config::{Config, ConfigSources, CurrentConfig};
-use crate::consume::{self, ControlFollower};
+use crate::consume::{self, ControlFollower, DeferredTaskWaker};
 use crate::dispatch::Dispatcher;
 use crate::health::PodHealth;
 use crate::pool::SessionPool;
@@ -217,11 +218,11 @@ impl App {
         let feeds = shared.start_feeds(&current, &pool, &tasks);
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
-        report_tunnel_outages(&tunnels, dispatcher.clone());
+        let deferred_tasks = report_tunnel_outages(&tunnels, dispatcher.clone());
 
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone())?;
         shared.start_watchdogs(&group)?;
-        let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
+        let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone(), deferred_tasks);
         let consume = consume.spawn().map_err(AppError::Kafka)?;
 
         let reload = Arc::new(Notify::new());
@@ -386,12 +387,17 @@ impl StopSummary {
     }
 }
 
-/// A tunnel that goes down or comes up is known to the queues of its connections.
-fn report_tunnel_outages(tunnels: &PodTunnels, dispatcher: Dispatcher) {
+/// Reports a tunnel's outages to the queues of its connections. When it is connected again, tasks that were deferred meanwhile are
+/// requested by the waker that is returned.
+fn report_tunnel_outages(tunnels: &PodTunnels, dispatcher: Dispatcher) -> DeferredTaskWaker {
+    let waker = DeferredTaskWaker::default();
+    let deferred = waker.clone();
     tunnels.attach(move |connection, outage| match outage {
         Some(failure) => dispatcher.route_lost(connection, failure),
-        None => dispatcher.route_restored(connection),
+        None if dispatcher.route_restored(connection) => deferred.wake(Timestamp::now()),
+        None => {}
     });
+    waker
 }
 
 fn log_addresses(api: SocketAddr, metrics: SocketAddr) {

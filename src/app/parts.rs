@@ -1,7 +1,7 @@
 //! Makes the parts out of the configuration and of what they share. `App::start` joins them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -19,7 +19,7 @@ use crate::admission::TaskBudget;
 use crate::bandwidth::BandwidthLimits;
 use crate::batch::BatchBoard;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
-use crate::consume::{self, Consume, ControlFollower, Group, Watchdog};
+use crate::consume::{self, Consume, ControlFollower, DeferredTaskWaker, Group, Watchdog};
 use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
 use crate::feeds::FeedBoard;
 use crate::health::PodHealth;
@@ -232,6 +232,7 @@ impl<'a> Parts<'a> {
         dispatcher: Dispatcher,
         answers: mpsc::Sender<AdmittedOutcome>,
         current: Arc<CurrentConfig>,
+        deferred: DeferredTaskWaker,
     ) -> Consume {
         let front = RecordIntake {
             current,
@@ -241,12 +242,13 @@ impl<'a> Parts<'a> {
             metrics: self.metrics.clone(),
             failures: self.failures.clone(),
             batches: self.batches.clone(),
+            warned_unverified: Mutex::default(),
         };
         Consume {
             group,
             topics: vec![self.config.kafka.input_topic.clone()],
             rights: needed_rights(&self.config.kafka, &self.config.retry),
-            retry: deferral::intake(self.config),
+            retry: deferral::intake(self.config, deferred),
             offsets: self.offsets.clone(),
             budget: self.budget.clone(),
             slow_task: self.config.pool.slow_task,

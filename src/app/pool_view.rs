@@ -26,8 +26,8 @@ use crate::metrics::{ConnectionTotals, Metrics, MetricsSnapshot};
 use crate::offsets::TopicPartition;
 use crate::pods::{
     ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, InheritedCounts,
-    MAX_ANNOUNCED_BATCHES, MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ERROR_BYTES, PodAnnouncement,
-    PodFigures, PoolBoard,
+    MAX_ANNOUNCED_BATCHES, MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ANNOUNCED_TUNNELS,
+    MAX_ERROR_BYTES, PodAnnouncement, PodFigures, PoolBoard,
 };
 use crate::text::shorten;
 use service_kit::health::{HealthReport, ReportHealth as _};
@@ -124,6 +124,12 @@ impl PoolView {
                 held_tasks: figures.held_tasks,
                 tasks: figures.tasks,
                 sessions: figures.sessions,
+                tunnels: status
+                    .tunnels()
+                    .into_iter()
+                    .take(MAX_ANNOUNCED_TUNNELS)
+                    .map(|tunnel| (tunnel.name, tunnel.state.to_owned()))
+                    .collect(),
             },
             rates: rates.rates,
             failures: AnnouncedFailures { answered, sent_again },

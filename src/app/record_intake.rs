@@ -1,6 +1,7 @@
 //! Where records enter: a task goes to dispatch, anything else straight to publish as a failure.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::admission::Admission;
 use crate::batch::BatchBoard;
-use crate::config::CurrentConfig;
+use crate::config::{ConfiguredConnections, CurrentConfig, UNVERIFIED_THROUGH_TUNNEL};
 use crate::consume::RecordSink;
 use crate::dispatch::{Dispatcher, SubmittedTask, TaskStatus};
 use crate::insight::{FailureEntry, RecentFailures};
@@ -17,7 +18,7 @@ use crate::offsets::TopicPartition;
 use crate::outcome::AdmittedOutcome;
 use crate::outcome::{Outcome, Verdict};
 use crate::record::{Origin, RETRY_OF, Record};
-use crate::task::{Rejected, decode};
+use crate::task::{Rejected, Task, Verify, decode};
 use crate::traces::Traces;
 
 /// The consuming thread's side of dispatch and publish.
@@ -31,6 +32,8 @@ pub(super) struct RecordIntake {
     pub metrics: Metrics,
     pub failures: RecentFailures,
     pub batches: BatchBoard,
+    /// Connections for which it was said that their files are not verified. As many at most as there are connections.
+    pub warned_unverified: Mutex<BTreeSet<String>>,
 }
 
 /// The first task waits for so long at most until it is known which batches are cancelled.
@@ -43,6 +46,7 @@ impl RecordSink for RecordIntake {
         let config = self.current.config();
         match decode(record.payload.as_deref(), &config.connections) {
             Ok(task) => {
+                self.warn_unverified(&task, &config.connections);
                 self.dispatcher.submit(SubmittedTask { record, task: Arc::new(task), admission });
             }
             Err(rejected) => {
@@ -74,6 +78,26 @@ fn failures_sent_again(record: &Record) -> usize {
 }
 
 impl RecordIntake {
+    /// Once for each connection, for as long as the pod runs.
+    fn warn_unverified(&self, task: &Task, connections: &ConfiguredConnections) {
+        if task.options.verify != Verify::None {
+            return;
+        }
+        let Some(via) = connections.ftp.get(&*task.remote).and_then(|ftp| ftp.network.via.as_ref()) else {
+            return;
+        };
+        let mut warned = self.warned_unverified.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.insert(task.remote.clone()) {
+            let (connection, tunnel) = (task.remote.as_str(), via.as_str());
+            tracing::warn!(
+                event = "unverified_through_tunnel",
+                connection,
+                tunnel,
+                "a task has verify: none through a tunnel: {UNVERIFIED_THROUGH_TUNNEL}"
+            );
+        }
+    }
+
     fn reject(&self, record: Box<Record>, rejected: Rejected, attempts: u32, admission: Admission) {
         let Rejected { task_id, failure } = rejected;
         self.traces.rejected(&record, task_id.as_deref(), attempts, failure.code.as_str());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::pod_metrics::{ConnectionMetrics, MetricsSample};
+use super::pod_metrics::{ConnectionMetrics, MetricsSample, TunnelPods};
 use crate::client::{ClientError, Cluster, Message, Reader};
 use crate::config::KafkaConfig;
 use crate::pods::{PodPresence, PodSummary, PoolBoard, PoolSnapshot, PooledConnection, RecordAge};
@@ -100,7 +100,14 @@ impl AnnouncedPods {
         let of_state = |wanted: fn(PodPresence) -> bool| -> Vec<String> {
             pods.iter().filter(|pod| wanted(pod.state)).map(words).collect()
         };
+        let mut tunnels: BTreeMap<String, TunnelPods> = BTreeMap::new();
+        for pod in pods.iter().filter(|pod| pod.state != PodPresence::Gone) {
+            for (tunnel, state) in &pod.figures.tunnels {
+                tunnels.entry(tunnel.clone()).or_default().add(state == "connected");
+            }
+        }
         Some(MetricsSample {
+            tunnels,
             pods: pods.len(),
             silent: of_state(|state| state == PodPresence::Gone),
             unwell: of_state(|state| !matches!(state, PodPresence::Gone | PodPresence::Up)),

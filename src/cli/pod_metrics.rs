@@ -41,6 +41,21 @@ pub(super) struct ConnectionMetrics {
     pub max_sessions_total: Option<f64>,
 }
 
+/// One tunnel over all pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct TunnelPods {
+    /// Pods that have it, and those in which something comes through.
+    pub pods: usize,
+    pub up: usize,
+}
+
+impl TunnelPods {
+    pub fn add(&mut self, is_up: bool) {
+        self.pods += 1;
+        self.up += usize::from(is_up);
+    }
+}
+
 /// All pods' metrics at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct MetricsSample {
@@ -54,6 +69,7 @@ pub(super) struct MetricsSample {
     pub connections: BTreeMap<String, ConnectionMetrics>,
     /// Why connections are not up, where the pods say so.
     pub errors: BTreeMap<String, String>,
+    pub tunnels: BTreeMap<String, TunnelPods>,
 }
 
 /// Asks all pods at once.
@@ -127,9 +143,11 @@ impl MetricsSample {
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let Some((series, value)) = line.rsplit_once(' ') else { continue };
             let Some((name, labels)) = series.split_once('{') else { continue };
-            let (Some(connection), Ok(value)) = (label(labels, "connection"), value.parse::<f64>()) else {
-                continue;
-            };
+            let Ok(value) = value.parse::<f64>() else { continue };
+            if let Some(tunnel) = label(labels, "tunnel").filter(|_| name == "ftp_pooler_tunnel_up") {
+                self.tunnels.entry(tunnel).or_default().add(value > 0.5);
+            }
+            let Some(connection) = label(labels, "connection") else { continue };
             let state = label(labels, "state");
             let slot = |entry: &'static str| (name, state.as_deref()) == (entry, None);
             let entry = match (name, state.as_deref()) {
@@ -189,6 +207,7 @@ mod tests {
             ftp_pooler_tasks{connection=\"a\",state=\"in_flight\"} 2\n\
             ftp_pooler_tasks_answered_total{connection=\"a\",operation=\"download\",status=\"completed\"} 7\n\
             ftp_pooler_sessions{connection=\"a\",state=\"busy\"} 1\nftp_pooler_breaker_state{connection=\"b \\\"q\\\"\"} 2\n\
+            ftp_pooler_tunnel_up{tunnel=\"plant\"} 1\nftp_pooler_tunnel_state{tunnel=\"plant\",state=\"error\"} 0\n\
             ftp_pooler_ready 1\nnonsense\n";
         let mut scrape = MetricsSample::default();
         scrape.add(page);
@@ -196,5 +215,7 @@ mod tests {
         let a = scrape.connections["a"];
         assert_eq!(format!("{} {} {} {}", a.waiting, a.in_flight, a.answered, a.busy), "6 4 14 2");
         assert_eq!(format!("{}", scrape.connections["b \"q\""].breaker), "2");
+        scrape.add("ftp_pooler_tunnel_up{tunnel=\"plant\"} 0\n");
+        assert_eq!(scrape.tunnels["plant"], TunnelPods { pods: 3, up: 2 });
     }
 }

@@ -13,6 +13,9 @@ use super::tls::TlsMode;
 /// Read permission for everyone (chmod's `o+r`).
 const READABLE_BY_OTHERS: u32 = 0o004;
 
+/// Why what passes a tunnel should be verified.
+pub const UNVERIFIED_THROUGH_TUNNEL: &str = "a tunnel that breaks ends an upload as its end of file would, and a server may call the part of it complete";
+
 impl Config {
     /// The security risks of the configuration's location, a sentence each. Blocks.
     #[must_use]
@@ -44,6 +47,16 @@ impl Config {
                     "[{name}]: passive_ports are {}, and its connections may have {sessions} sessions a pod; twice as many \
                      are needed, since a port that was used is not free at once",
                     tunnel.port_count()
+                ));
+            }
+            let unverified = self.feeds.iter().filter(|feed| feed.options.verify.as_deref() == Some("none"));
+            let through = |connection: &str| users.iter().any(|ftp| ftp.name == connection);
+            for feed in
+                unverified.filter(|feed| through(&feed.from.connection) || through(&feed.to.connection))
+            {
+                warnings.push(format!(
+                    "feed {}: verify: none through [{name}]: {UNVERIFIED_THROUGH_TUNNEL}",
+                    feed.name
                 ));
             }
             for ftp in users.iter().filter(|ftp| ftp.tls.mode == TlsMode::Off) {

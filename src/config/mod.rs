@@ -83,6 +83,7 @@ pub use docs::configuration_md;
 pub use duration::{parse as parse_duration, show as show_duration};
 pub use encoding::NameEncoding;
 pub use errors::{ConfigError, ConfigErrors, SourceLocation};
+pub use exposure::UNVERIFIED_THROUGH_TUNNEL;
 pub use feeds::{ChangedFiles, FeedConfig, FeedPlace};
 pub use file_patterns::{BadPattern, FileCriteria, FilePatterns};
 pub use file_watcher::{FileWatcher, WatchDecision, WatchedFileVersions};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::early_reading::{DeferredTaskWaker, EarlyReading};
 use super::fetched_record::FetchedRecord;
 use crate::offsets::TopicPartition;
 use crate::record::{RetryState, remove_own};
@@ -25,6 +26,8 @@ pub struct RetryIntake {
     pub group: String,
     /// No record is kept for longer, whatever the clock of the pod that wrote it said.
     pub longest: Duration,
+    /// Requests reading them before they are due.
+    pub waker: DeferredTaskWaker,
 }
 
 /// What becomes of a record that has arrived.
@@ -41,6 +44,7 @@ pub(super) enum RecordReadiness {
 #[derive(Debug, Default)]
 pub(super) struct DelayedRecords {
     kept: HashMap<TopicPartition, VecDeque<(Instant, FetchedRecord)>>,
+    early: EarlyReading,
 }
 
 impl DelayedRecords {
@@ -66,11 +70,42 @@ impl DelayedRecords {
         remove_own(&mut arrived.headers);
         arrived.headers.shrink_to_fit();
         let left = Duration::try_from(state.not_before.duration_since(wall)).unwrap_or_default();
+        let left = if self.early.covers(state.not_before) { Duration::ZERO } else { left };
         arrived.retry = Some(Box::new(state));
         if left.is_zero() && !self.holds(&arrived.at) {
             return RecordReadiness::Due;
         }
         RecordReadiness::Delayed(left.min(retry.longest) + SLACK)
+    }
+
+    /// Honours a request to read the tasks that were deferred before it.
+    pub fn read_early(&mut self, retry: Option<&RetryIntake>, now: Instant) {
+        let Some(retry) = retry.filter(|retry| self.early.begin(&retry.waker, retry.longest, now)) else {
+            return;
+        };
+        let mut woken = 0_usize;
+        for (due, arrived) in self.kept.values_mut().flatten() {
+            if arrived.retry.as_ref().is_some_and(|retry| self.early.covers(retry.not_before)) {
+                *due = now.min(*due);
+                woken += 1;
+            }
+        }
+        let topic = retry.topic.as_str();
+        tracing::info!(
+            event = "deferred_tasks_woken",
+            topic,
+            partitions = woken,
+            "the route to a server is restored: deferred tasks are read before they are due"
+        );
+    }
+
+    /// Sets the due time of a record that is taken in: it is in the future only if the record was read early.
+    pub fn settle(&self, arrived: &mut FetchedRecord, wall: Timestamp) {
+        if let Some(retry) = &mut arrived.retry
+            && !self.early.covers(retry.not_before)
+        {
+            retry.not_before = retry.not_before.min(wall);
+        }
     }
 
     pub fn keep(&mut self, arrived: FetchedRecord, due: Instant) {
@@ -117,7 +152,12 @@ mod tests {
     const DELAY: Duration = Duration::from_secs(30);
 
     fn retry() -> RetryIntake {
-        RetryIntake { topic: "retry".into(), group: "us".into(), longest: DELAY }
+        RetryIntake {
+            topic: "retry".into(),
+            group: "us".into(),
+            longest: DELAY,
+            waker: DeferredTaskWaker::default(),
+        }
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -200,6 +240,31 @@ mod tests {
         let offsets = [(); 2].map(|()| delayed.next_due(now + DELAY, |_| true).map(|arrived| arrived.offset));
         assert_eq!(offsets, [Some(5), Some(6)]);
         assert!(!delayed.holds(&arrived("retry", 0, Vec::new()).at));
+    }
+
+    #[test]
+    fn what_was_deferred_before_a_route_was_restored_is_read_in_order() {
+        let (mut delayed, retry, now) = (DelayedRecords::default(), retry(), Instant::now());
+        for (offset, due) in [(5, 100), (6, 101), (7, 140)] {
+            delayed.keep(arrived("retry", offset, deferred("us", due)), now + DELAY);
+        }
+        for (_, kept) in delayed.kept.values_mut().flatten() {
+            kept.retry = RetryState::read(&kept.headers).map(Box::new);
+        }
+        delayed.read_early(Some(&retry), now);
+        assert!(delayed.next_due(now, |_| true).is_none(), "nothing was requested");
+        retry.waker.wake(at(90));
+        delayed.read_early(Some(&retry), now);
+        let taken: Vec<_> = std::iter::from_fn(|| delayed.next_due(now, |_| true)).collect();
+        assert_eq!(taken.iter().map(|taken| taken.offset).collect::<Vec<_>>(), [5, 6]);
+        // the dispatcher must know that it is early
+        let mut early = taken.into_iter().next().unwrap();
+        delayed.settle(&mut early, at(91));
+        assert_eq!(early.retry.unwrap().not_before, at(100));
+        // of a writer whose clock is ahead, in its own time
+        let mut late = delayed.next_due(now + DELAY, |_| true).unwrap();
+        delayed.settle(&mut late, at(125));
+        assert_eq!(late.retry.unwrap().not_before, at(125));
     }
 
     #[test]

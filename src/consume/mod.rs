@@ -5,6 +5,7 @@
 //! poll_loop           the polling thread: fetch, decode, hand over, pause, resume
 //! fetched_record      a record, copied out of librdkafka's buffers
 //! delayed_records     records that are not begun yet: not due, or too far above the low-water mark
+//! early_reading       deferred tasks that are read before they are due: pure
 //!
 //! rebalance           partitions that are assigned, revoked and lost
 //! partition_ranges    partitions as a log line has them
@@ -35,6 +36,7 @@ mod committed_offsets;
 mod consumer_context;
 mod control;
 mod delayed_records;
+mod early_reading;
 mod fetched_record;
 mod group;
 mod halted_partitions;
@@ -54,6 +56,7 @@ mod watchdog;
 
 pub use control::ControlFollower;
 pub use delayed_records::RetryIntake;
+pub use early_reading::DeferredTaskWaker;
 pub use group::{Group, offsets_of};
 pub(crate) use partition_ranges::partition_ranges;
 pub use poll_loop::{BURST, Consume, ConsumeHandle, RecordSink};

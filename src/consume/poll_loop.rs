@@ -318,18 +318,20 @@ impl PollLoop {
         self.delayed.holds(&arrived.at) || !self.parts.offsets.has_room(&arrived.at, arrived.offset)
     }
 
-    fn admit(&self, arrived: FetchedRecord) {
+    fn admit(&self, mut arrived: FetchedRecord) {
         if arrived.is_of_other_group {
             self.parts.offsets.skip(&arrived.at, arrived.offset);
             return;
         }
         let Some(lease) = self.parts.offsets.begin(&arrived.at, arrived.offset) else { return };
         let admission = self.parts.budget.admit(arrived.size());
+        self.delayed.settle(&mut arrived, Timestamp::now());
         self.parts.downstream.accept(Box::new(arrived.into_record(lease)), admission);
     }
 
     /// Takes in the records that were early and are due now, as far as there is room for them.
     fn take_in_due(&mut self) {
+        self.delayed.read_early(self.parts.retry.as_ref(), Instant::now());
         while !self.parts.budget.is_full() && !self.is_at(Phase::Hold) {
             let offsets = &self.parts.offsets;
             let has_room = |head: &FetchedRecord| offsets.has_room(&head.at, head.offset);

@@ -49,6 +49,8 @@ pub(super) struct ConnectionQueue {
 #[derive(Debug, Default)]
 struct QueueState {
     queue: TaskQueue,
+    /// Deferred tasks that are due until then are tried when they are read: the route was restored.
+    woken_until: Option<Timestamp>,
     breaker: CircuitBreaker,
     outage_log: OutageLog,
     /// The last error that would have affected every task, even if the server has recovered.
@@ -123,8 +125,12 @@ impl ConnectionQueue {
         if state.removed {
             return Some(queued);
         }
-        if !state.stopped {
-            push(&mut state.queue, queued);
+        if state.stopped {
+            return None;
+        }
+        match state.due_later(&queued, Timestamp::now(), Instant::now()) {
+            Some(due) => state.queue.delay(queued, due),
+            None => push(&mut state.queue, queued),
         }
         None
     }

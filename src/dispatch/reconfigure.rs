@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::connection_queue::ConnectionQueue;
@@ -73,13 +74,15 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         }
     }
 
-    /// The route is restored: the connection's tasks are tried at once.
-    pub fn route_restored(&self, connection: &str) {
-        if let Some(queue) = self.shared.queues().get(connection)
-            && queue.route_restored()
-        {
+    /// The route is restored: the connection's tasks are tried at once. False if it was not lost.
+    pub fn route_restored(&self, connection: &str) -> bool {
+        let queues = self.shared.queues();
+        let Some(queue) = queues.get(connection) else { return false };
+        let was_lost = queue.route_restored(Timestamp::now(), self.shared.deferral.delay);
+        if was_lost {
             self.shared.start_workers(queue);
         }
+        was_lost
     }
 }
 

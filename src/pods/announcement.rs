@@ -20,6 +20,8 @@ pub const MAX_ANNOUNCED_CONNECTIONS: usize = 500;
 pub const MAX_ANNOUNCED_BATCHES: usize = 200;
 /// The maximum number of feeds in an announcement.
 pub const MAX_ANNOUNCED_FEEDS: usize = 200;
+/// The maximum number of tunnels in an announcement.
+pub const MAX_ANNOUNCED_TUNNELS: usize = 100;
 /// The maximum number of reasons why a pod is not healthy.
 const MAX_REASONS: usize = 3;
 /// The maximum length of a name, and of a reason.
@@ -82,6 +84,9 @@ pub struct PodFigures {
     pub held_tasks: u64,
     pub tasks: TaskSnapshot,
     pub sessions: SessionSnapshot,
+    /// The state of each tunnel, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tunnels: BTreeMap<String, String>,
 }
 
 /// Rates per second, since the previous announcement.
@@ -196,6 +201,10 @@ impl PodAnnouncement {
         while said.batches.len() > MAX_ANNOUNCED_BATCHES {
             said.batches.pop_first();
         }
+        while said.figures.tunnels.len() > MAX_ANNOUNCED_TUNNELS {
+            said.figures.tunnels.pop_last();
+        }
+        said.figures.tunnels.values_mut().for_each(|state| shorten(state, MAX_TEXT_BYTES));
         while said.connections.len() > MAX_ANNOUNCED_CONNECTIONS {
             said.connections.pop_last();
         }
@@ -293,11 +302,20 @@ mod tests {
             pod: "a".into(),
             reasons: vec!["x".repeat(10_000); 50],
             connections: many,
+            figures: PodFigures {
+                tunnels: (0..2_000).map(|n| (format!("t-{n}"), "x".repeat(900))).collect(),
+                ..PodFigures::default()
+            },
             ..PodAnnouncement::default()
         };
         let read = PodAnnouncement::decode(&huge.encode()).unwrap();
         assert_eq!((read.reasons.len(), read.connections.len()), (MAX_REASONS, MAX_ANNOUNCED_CONNECTIONS));
         assert!(read.reasons[0].len() <= MAX_TEXT_BYTES + 4);
+        let tunnels = read.figures.tunnels;
+        assert_eq!(
+            (tunnels.len(), tunnels["t-0"].len() <= MAX_TEXT_BYTES + 4),
+            (MAX_ANNOUNCED_TUNNELS, true)
+        );
     }
 
     #[test]

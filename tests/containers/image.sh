@@ -43,6 +43,9 @@ programs() {
     for program in ftp-pooler pattern-router frp-tunnels; do
         check "$program --version" docker run --rm "${confined[@]}" --entrypoint "/usr/local/bin/$program" "$image" --version
     done
+    # what connections with `via` are carried by
+    check "frpc --version" docker run --rm "${confined[@]}" --entrypoint /usr/local/bin/frpc "$image" --version
+    [ -n "${BINARIES-}" ] || check "frp-tunnels operator" docker run --rm "${confined[@]}" --entrypoint /usr/local/bin/frp-tunnels "$image" operator --print-definitions
     [ -z "${BINARIES-}" ] || { note "the list of crates comes with the Dockerfile's build (cargo-auditable): not looked at"; return 0; }
     docker create --name "$name" "$image" >/dev/null
     docker cp "$name:/usr/local/bin/ftp-pooler" "$cache/ftp-pooler.audited" >/dev/null

@@ -115,6 +115,7 @@ base_images() {
     need_packages "base images from Debian's packages" debootstrap
     pull_or_make debian:bookworm-slim "$here/images/bases.sh" "$cache" debian
     pull_or_make rust:1.89-bookworm "$here/images/bases.sh" "$cache" rust
+    pull_or_make golang:1.25-bookworm "$here/images/bases.sh" "$cache" golang
     pull_or_make gcr.io/distroless/cc-debian12:nonroot "$here/images/bases.sh" "$cache" distroless
 }
 
@@ -137,8 +138,9 @@ image_of_binaries() {
     rm -rf "$tree"
     mkdir -p "$tree/usr/local/bin" "$tree/data/storage"
     for program in ftp-pooler pattern-router frp-tunnels; do strip -o "$tree/usr/local/bin/$program" "$1/$program" || { fail "no $program in $1"; return 1; }; done
+    cp "${FTP_POOLER_DEPS:-$project/.deps}/frp/frpc" "$tree/usr/local/bin/" || { fail "no frpc: scripts/install-deps.sh"; return 1; }
     # What the Dockerfile says after its last FROM, with other places to copy from.
-    sed -n '/^FROM gcr.io/,$p' "$project/Dockerfile" | sed -E 's/ --from=build//; s# /out/usr/local # /usr/local #; s# /out/data # /data #' >"$tree/Dockerfile"
+    sed -n '/^FROM gcr.io/,$p' "$project/Dockerfile" | sed -E 's/ --from=build//; s# /out/usr/local # /usr/local #; s# /out/data # /data #; /--from=frp/d' >"$tree/Dockerfile"
     docker build -q -t "$image" --build-arg REVISION="$(git -C "$project" rev-parse HEAD 2>/dev/null)" "$tree" >/dev/null || { fail "no image of $1"; return 1; }
     rm -rf "$tree"
     note "$image of programs that were built already ($("$1/ftp-pooler" --version)), not of the Dockerfile"

@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// What `kubectl apply -k` is given.
-pub const KUSTOMIZATIONS: [&str; 10] = [
+pub const KUSTOMIZATIONS: [&str; 11] = [
     "k8s/base",
     "k8s/test",
     "k8s/overlays/hpa",
@@ -20,6 +20,7 @@ pub const KUSTOMIZATIONS: [&str; 10] = [
     "k8s/overlays/volume-per-pod",
     "k8s/router",
     "k8s/tunnels",
+    "k8s/tunnels/operator",
 ];
 
 pub fn root() -> PathBuf {

@@ -36,7 +36,7 @@ fn the_policy_check_finds_nothing() {
         ];
         let said = run(&deps("go/bin/kube-score"), &arguments, &manifests).stdout;
         let said = String::from_utf8(said).unwrap();
-        let looked = ["ftp-pooler/", "pattern-router", "frp-server/"]
+        let looked = ["ftp-pooler/", "pattern-router", "frp-server/", "frp-tunnels-operator/"]
             .iter()
             .any(|name| said.contains(&format!("[OK] {name}")));
         assert!(looked, "{kustomization}: it looked at the pool, the router or the tunnels: {said}");

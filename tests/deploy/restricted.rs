@@ -108,7 +108,10 @@ pub fn assert_restricted(what: &str, objects: &[Value]) -> usize {
 #[test]
 fn every_pod_meets_the_restricted_standard() {
     let pods: usize = yaml_files("k8s").iter().map(|path| assert_restricted(path, &documents(path))).sum();
-    assert_eq!(pods, 9, "the pool, Kafka, its topics, the FTP server, the e2e job, tunnels and the router");
+    assert_eq!(
+        pods, 10,
+        "the pool, Kafka, its topics, the FTP server, the e2e job, tunnels, their operator and the router"
+    );
 }
 
 #[test]

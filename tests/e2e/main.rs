@@ -54,4 +54,5 @@ mod sweeping;
 mod takeover;
 mod traces;
 mod transfers;
+mod tunnel_recovery;
 mod tunnels;

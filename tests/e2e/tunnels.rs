@@ -22,12 +22,12 @@ const PACE: &str = "6000000";
 const ENOUGH: u64 = 3 << 20;
 
 /// A section, or nothing more than its lines.
-fn lines<'a>(lines: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+pub fn lines<'a>(lines: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
     lines.iter().map(|(key, value)| (*key, value.as_str())).collect()
 }
 
 /// A pod with the tunnel `plant` and the connection `remote` through it.
-fn through(stage: &Stage, plant: &Plant) -> PodConfig {
+pub fn through(stage: &Stage, plant: &Plant) -> PodConfig {
     let config = stage.bare_config().set("tunnels.frpc", json!(Relay::frpc().display().to_string()));
     config.section("plant", &lines(&plant.tunnel())).section("remote", &lines(&plant.connection()))
 }
@@ -55,17 +55,17 @@ fn tls_settings(certificate: &Certificate) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn state(pod: &Pod) -> Value {
+pub fn state(pod: &Pod) -> Value {
     let page = pod.get("/api/v1/tunnels").map(|(_, body)| body).unwrap_or_default();
     let answer: Value = serde_json::from_str(&page).unwrap_or_default();
     answer["tunnels"][0].clone()
 }
 
-fn wait_until_up(pod: &Pod) {
+pub fn wait_until_up(pod: &Pod) {
     wait_until("the tunnel is up", LONG, || state(pod)["state"] == "connected");
 }
 
-fn wait_until_down(pod: &Pod) {
+pub fn wait_until_down(pod: &Pod) {
     wait_until("the tunnel is down", LONG, || {
         let state = state(pod);
         state["state"] != "connected" && state["state"].is_string()
@@ -82,7 +82,7 @@ fn retries(pod: &Pod) -> String {
     page.lines().filter(|line| line.starts_with("ftp_pooler_retries_total")).collect::<Vec<_>>().join("\n")
 }
 
-fn attempts(answers: &Answers) -> Vec<u64> {
+pub fn attempts(answers: &Answers) -> Vec<u64> {
     answers.all.iter().map(|answer| answer.json["attempts"].as_u64().unwrap_or_default()).collect()
 }
 

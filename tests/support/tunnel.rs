@@ -24,7 +24,7 @@ pub const TOKEN: &str = "frp-token-{{ .Envs.PATH }}-\"secret\"";
 pub const KEY: &str = "plant-key-{{ 1 }}-secret";
 
 /// The server's passive ports, where it has a namespace.
-const PASSIVE: (u16, u16) = (50_000, 50_039);
+pub const PASSIVE: (u16, u16) = (50_000, 50_039);
 const UP: Duration = Duration::from_secs(20);
 /// frpc tries its login again after up to 20 s.
 const LOADED: Duration = Duration::from_secs(90);
@@ -92,6 +92,8 @@ pub struct Relay {
     outside: Ipv4Addr,
     /// How to run beside the server.
     enter: Vec<String>,
+    /// A tunnel for each passive port; else one to the far frpc's HTTP proxy.
+    has_ports: bool,
     /// How to run where frps is, and its address for pods.
     at_frps: (Vec<String>, Ipv4Addr),
     scratch: Scratch,
@@ -122,7 +124,7 @@ impl Plant {
         let range = [("pasv_min_port", low.as_str()), ("pasv_max_port", high.as_str())];
         let server = Vsftpd::at(&host, &[&range[..], settings].concat());
         let at_frps = (Vec::new(), Ipv4Addr::LOCALHOST);
-        let relay = Relay::start(server.addr(), namespace.outside, namespace.enter(), at_frps);
+        let relay = Relay::start(server.addr(), namespace.outside, namespace.enter(), at_frps, true);
         Some(Plant { relay, server, _namespace: Some(namespace) })
     }
 
@@ -130,8 +132,7 @@ impl Plant {
     pub fn far_away(host: &Host) -> Plant {
         let (low, high) = (PASSIVE.0.to_string(), PASSIVE.1.to_string());
         let server = Vsftpd::at(host, &[("pasv_min_port", &low), ("pasv_max_port", &high)]);
-        let at_frps = (host.enter.clone(), host.address);
-        let relay = Relay::start(server.addr(), host.address, host.enter.clone(), at_frps);
+        let relay = Relay::far_away(server.addr(), host, true);
         Plant { relay, server, _namespace: None }
     }
 
@@ -146,7 +147,40 @@ impl Plant {
 impl Relay {
     /// In front of a server of this host, by the far frpc's HTTP proxy.
     pub fn proxied(target: SocketAddr) -> Relay {
-        Relay::start(target, Ipv4Addr::LOCALHOST, Vec::new(), (Vec::new(), Ipv4Addr::LOCALHOST))
+        Relay::start(target, Ipv4Addr::LOCALHOST, Vec::new(), (Vec::new(), Ipv4Addr::LOCALHOST), false)
+    }
+
+    /// In front of a server of a far host, whose passive ports are [`PASSIVE`] where each gets a tunnel; frps is there as well.
+    pub fn far_away(target: SocketAddr, host: &Host, has_ports: bool) -> Relay {
+        let at_frps = (host.enter.clone(), host.address);
+        Relay::start(target, host.address, host.enter.clone(), at_frps, has_ports)
+    }
+
+    /// frpc's visitors to all its ports at an address of this host: what a client without a tunnel of its own uses.
+    pub fn visitors(&self, address: Ipv4Addr) -> Process {
+        let token = self.token_file().display().to_string();
+        let mut config = format!(
+            "serverAddr = \"{}\"\nserverPort = {}\nuser = \"visitor\"\nauth.tokenSource = {{ type = \"file\", file = {{ path = \"{token}\" }} }}\nlog.disablePrintColor = true\n",
+            self.at_frps.1, self.port
+        );
+        let key = escaped_key();
+        let mut visit = |name: &str, port: u16| {
+            let _ = write!(
+                config,
+                "[[visitors]]\nname = \"{name}\"\ntype = \"stcp\"\nserverUser = \"plant\"\nserverName = \"{name}\"\nsecretKey = \"{key}\"\nbindAddr = \"{address}\"\nbindPort = {port}\n"
+            );
+        };
+        visit("ftp", self.target.port());
+        for port in PASSIVE.0..=PASSIVE.1 {
+            visit(&format!("d{port}"), port);
+        }
+        let file = self.scratch.path().join("visitors.toml");
+        fs::write(&file, config).expect("visitors.toml");
+        let log = self.scratch.path().join("visitors.log");
+        let args = ["-c".to_owned(), file.display().to_string()];
+        let process = Process::start(&Relay::frpc(), &args, &log, |_| ());
+        wait_until("the visitors", UP, || std::net::TcpStream::connect((address, PASSIVE.1)).is_ok());
+        process
     }
 
     fn start(
@@ -154,10 +188,11 @@ impl Relay {
         outside: Ipv4Addr,
         enter: Vec<String>,
         at_frps: (Vec<String>, Ipv4Addr),
+        has_ports: bool,
     ) -> Relay {
         let scratch = Scratch::new("relay");
         let (frps, far, port) = (Mutex::default(), Mutex::default(), free_port());
-        let relay = Relay { frps, far, target, port, outside, enter, at_frps, scratch };
+        let relay = Relay { frps, far, target, port, outside, enter, has_ports, at_frps, scratch };
         fs::write(relay.token_file(), format!("{TOKEN}\n")).expect("a token");
         fs::write(relay.key_file(), format!("{KEY}\n")).expect("a key");
         relay.write_configurations();
@@ -165,10 +200,6 @@ impl Relay {
         relay.start_far();
         relay.wait_for_far();
         relay
-    }
-
-    fn has_ports(&self) -> bool {
-        !self.enter.is_empty()
     }
 
     fn write_configurations(&self) {
@@ -181,8 +212,7 @@ impl Relay {
             "serverAddr = \"{}\"\nserverPort = {}\nuser = \"plant\"\nloginFailExit = false\n{auth}{log}",
             self.outside, self.port
         );
-        // TOML's escapes keep the braces from frp's templates
-        let key = KEY.replace("{{", "\\u007b\\u007b").replace("}}", "\\u007d\\u007d");
+        let key = escaped_key();
         let mut proxy = |name: &str, to: String| {
             let _ = write!(
                 far,
@@ -190,7 +220,7 @@ impl Relay {
             );
         };
         let at = |port: u16| format!("localIP = \"{}\"\nlocalPort = {port}\n", self.target.ip());
-        if self.has_ports() {
+        if self.has_ports {
             proxy("ftp", at(self.target.port()));
             for port in PASSIVE.0..=PASSIVE.1 {
                 proxy(&format!("d{port}"), at(port));
@@ -209,17 +239,22 @@ impl Relay {
         self.scratch.path().join("key")
     }
 
+    /// frps as pods reach it.
+    pub fn frps_address(&self) -> String {
+        format!("{}:{}", self.at_frps.1, self.port)
+    }
+
     /// The lines of the pod's section for the tunnel.
     pub fn tunnel(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![
             ("type", "frp".to_owned()),
-            ("server", format!("{}:{}", self.at_frps.1, self.port)),
+            ("server", self.frps_address()),
             ("token_file", self.token_file().display().to_string()),
             ("secret_file", self.key_file().display().to_string()),
             ("target_user", "plant".to_owned()),
             ("keepalive", "1s".to_owned()),
         ];
-        if self.has_ports() {
+        if self.has_ports {
             lines.push(("passive_ports", format!("{}-{}", PASSIVE.0, PASSIVE.1)));
         }
         lines
@@ -227,7 +262,7 @@ impl Relay {
 
     /// The lines of a connection to the server through the tunnel `plant`.
     pub fn connection(&self) -> Vec<(&'static str, String)> {
-        let host = if self.has_ports() { NAME.to_owned() } else { self.target.ip().to_string() };
+        let host = if self.has_ports { NAME.to_owned() } else { self.target.ip().to_string() };
         vec![
             ("type", "ftp".to_owned()),
             ("host", host),
@@ -266,7 +301,7 @@ impl Relay {
 
     /// Until frps has all of its proxies.
     fn wait_for_far(&self) {
-        let proxies = if self.has_ports() { usize::from(PASSIVE.1 - PASSIVE.0) + 2 } else { 1 };
+        let proxies = if self.has_ports { usize::from(PASSIVE.1 - PASSIVE.0) + 2 } else { 1 };
         wait_until("the far frpc's proxies", LOADED, || {
             let far = lock(&self.far);
             far.as_ref().is_some_and(|far| far.log().matches("start proxy success").count() >= proxies)
@@ -289,6 +324,11 @@ impl Relay {
         let _ = fs::remove_file(&log);
         Process::start(program_path.as_ref(), args, &log, |_| ())
     }
+}
+
+/// TOML's escapes keep the braces from frp's templates.
+fn escaped_key() -> String {
+    KEY.replace("{{", "\\u007b\\u007b").replace("}}", "\\u007d\\u007d")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -12,6 +12,7 @@
 //! - [`far_side`], [`near_side`]: an FTP server behind NAT.
 //! - [`frps`]: the server's side.
 //! - [`cli`], [`exposition`]: the command, and what it shows.
+//! - `operator` (feature `operator`): tunnels as Kubernetes resources.
 //!
 //! Below them: `places`, where a tunnel begins and ends; `loopback_server`, which [`rewriting`] and [`far_side`] serve with; [`render`] (frp's configuration) and [`lines`] (frpc's log), both pure; [`process`], the one module
 //! that starts processes; [`admin`], the one that speaks frpc's API; [`binary`], [`probe`], [`backoff`], [`random`],
@@ -38,6 +39,9 @@ pub mod frps;
 
 pub mod cli;
 pub mod exposition;
+
+#[cfg(feature = "operator")]
+pub mod operator;
 
 pub mod admin;
 pub mod backoff;

@@ -8,18 +8,21 @@ use jiff::Timestamp;
 use super::state::{ShownFailure, ThroughputRates, WatchState};
 use super::view::{bytes_rate, state_word};
 use crate::cli::output::{TextTable, bytes, one_line, time};
-use crate::cli::pod_metrics::{ConnectionMetrics, MetricsSample};
+use crate::cli::pod_metrics::{ConnectionMetrics, MetricsSample, TunnelPods};
 
 /// Connections that are shown before the last failures are.
 const FIRST: usize = 3;
 /// Silent pods that are named.
 const MAX_SILENT: usize = 3;
+/// Broken tunnels that are named.
+const MAX_TUNNELS: usize = 3;
 
 /// `room` lines at most.
 pub(super) fn picture(state: &WatchState, group: &str, room: usize) -> Vec<String> {
     let mut picture = rates(state, group);
     let connections = connections(state);
-    let silent = state.pods.as_ref().map(silent).unwrap_or_default();
+    let mut silent = state.pods.as_ref().map(silent).unwrap_or_default();
+    silent.extend(state.pods.as_ref().and_then(tunnels));
     let mut failures = failures(state);
 
     // An empty line, the heading, and those that come first, or all where there are fewer.
@@ -160,6 +163,24 @@ fn silent(pods: &MetricsSample) -> Vec<String> {
     lines
 }
 
+/// Such as `tunnels: 3 up; mill up in 1 of 4 pods, plant down`, broken ones by name.
+fn tunnels(pods: &MetricsSample) -> Option<String> {
+    if pods.tunnels.is_empty() {
+        return None;
+    }
+    let broken: Vec<_> = pods.tunnels.iter().filter(|(_, of)| of.up < of.pods).collect();
+    let word = |(name, of): &(&String, &TunnelPods)| match of.up {
+        0 => format!("{name} down"),
+        up => format!("{name} up in {up} of {} pods", of.pods),
+    };
+    let mut words: Vec<String> = broken.iter().take(MAX_TUNNELS).map(word).collect();
+    if broken.len() > MAX_TUNNELS {
+        words.push(format!("{} more not up", broken.len() - MAX_TUNNELS));
+    }
+    let up = format!("tunnels: {} up", pods.tunnels.len() - broken.len());
+    Some(one_line(&if words.is_empty() { up } else { format!("{up}; {}", words.join(", ")) }))
+}
+
 /// An empty line, a title, and the failures, the newest first.
 fn failures(state: &WatchState) -> Vec<String> {
     if state.last_failures.is_empty() {
@@ -209,6 +230,21 @@ mod tests {
 
     fn at(picture: &[String], begin: &str) -> Option<usize> {
         picture.iter().position(|line| line.starts_with(begin))
+    }
+
+    #[test]
+    fn broken_tunnels_are_named_and_the_others_counted() {
+        let mut sample = MetricsSample::default();
+        assert_eq!(tunnels(&sample), None);
+        for (name, up) in [("a", 4), ("b", 4)] {
+            sample.tunnels.insert(name.to_owned(), TunnelPods { pods: 4, up });
+        }
+        assert_eq!(tunnels(&sample).unwrap(), "tunnels: 2 up");
+        for (name, up) in [("mill", 1), ("plant", 0), ("x", 0), ("y", 0), ("z", 0)] {
+            sample.tunnels.insert(name.to_owned(), TunnelPods { pods: 4, up });
+        }
+        let line = tunnels(&sample).unwrap();
+        assert_eq!(line, "tunnels: 2 up; mill up in 1 of 4 pods, plant down, x down, 2 more not up");
     }
 
     #[test]

@@ -127,6 +127,10 @@ fn line(state: &WatchState) -> String {
             pods.pods,
             outages(pods)
         );
+        if !pods.tunnels.is_empty() {
+            let up = pods.tunnels.values().filter(|of| of.up == of.pods).count();
+            let _ = write!(line, "  tunnels {up}/{}", pods.tunnels.len());
+        }
     }
     line
 }
@@ -192,6 +196,10 @@ fn json_line(state: &WatchState) -> String {
             }),
         );
         look.insert("connections".to_owned(), connections.into());
+        let tunnels = pods.tunnels.iter();
+        let tunnels: serde_json::Map<_, _> =
+            tunnels.map(|(name, of)| (name.clone(), json!({ "pods": of.pods, "up": of.up }))).collect();
+        look.insert("tunnels".to_owned(), tunnels.into());
     }
     look.to_string()
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::super::delayed_records::{DelayedRecords, RecordReadiness, RetryIntake, SLACK};
+use super::super::early_reading::DeferredTaskWaker;
 use super::super::fetched_record::FetchedRecord;
 use super::broker::{Broker, Id, Incarnation};
 use crate::lease::Lease;
@@ -188,7 +189,12 @@ impl Pod {
         while let Some(arrived) = self.next_due(world) {
             self.admit(arrived);
         }
-        let retry = RetryIntake { topic: RETRY.into(), group: "us".into(), longest: DELAY };
+        let retry = RetryIntake {
+            topic: RETRY.into(),
+            group: "us".into(),
+            longest: DELAY,
+            waker: DeferredTaskWaker::default(),
+        };
         for state in self.offsets.snapshot() {
             for _ in 0..BURST {
                 let Some(position) = self.positions.get(&state.at).copied() else { break };

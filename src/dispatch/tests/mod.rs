@@ -6,6 +6,7 @@ mod failing;
 mod fairness;
 mod hanging;
 mod local_outage;
+mod lost_route;
 mod order;
 mod orphan_cleanup;
 mod reconfiguring;

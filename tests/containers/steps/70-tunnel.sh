@@ -3,11 +3,10 @@
 
 frp_key() { head -c 32 /dev/urandom | base64 | tr -d '+/=\n'; }
 
-# frps, frpc and frp-tunnels, by k8s/tunnels/Dockerfile; and the pool's image with frpc in it, as docs/tunnels/README.md says.
+# frps, frpc and frp-tunnels, by k8s/tunnels/Dockerfile on the pool's image, which has frpc.
 tunnel_images() {
     pull_or_make golang:1.25-bookworm "$here/images/bases.sh" "$cache" golang
-    docker build -t frp-tunnels:0.1.0 --build-arg POOL="$image" -f "$project/k8s/tunnels/Dockerfile" "$project" >"$cache/tunnels-build.log" 2>&1 || return 1
-    printf 'FROM %s\nCOPY --from=frp-tunnels:0.1.0 /usr/local/bin/frpc /usr/local/bin/\n' "$image" | docker build -q -t "${image%:*}:frpc" - >/dev/null
+    docker build -t frp-tunnels:0.1.0 --build-arg POOL="$image" -f "$project/k8s/tunnels/Dockerfile" "$project" >"$cache/tunnels-build.log" 2>&1
 }
 
 # Secrets of both ends, as k8s/tunnels/secrets.example.yaml names them.
@@ -32,7 +31,7 @@ frp_ready() { [ "$(kubectl -n frp get deployments -o jsonpath='{.items[*].status
 
 step_tunnel() {
     local output i
-    tunnel_images && load_images frp-tunnels:0.1.0 "${image%:*}:frpc" || { fail "the tunnels' images: $(tail -3 "$cache/tunnels-build.log")"; return; }
+    tunnel_images && load_images frp-tunnels:0.1.0 || { fail "the tunnels' images: $(tail -3 "$cache/tunnels-build.log")"; return; }
     tunnel_secrets
     base_namespace
     mkdir -p "$dir/overlay-tunnels"
@@ -50,8 +49,6 @@ patches:
 X
     output=$(kubectl apply -k "$dir/overlay-tunnels" 2>&1) && ok "kubectl apply -k k8s/tunnels" || { fail "kubectl apply -k k8s/tunnels: $output"; return; }
     within 120 frp_ready && ok "frps and both clients Ready after $took s" || { fail "k8s/tunnels: $(kubectl -n frp get pods; kubectl -n frp logs deployment/frp-ftp | tail -5)"; return; }
-    k set image $pool "ftp-pooler=${image%:*}:frpc" >/dev/null
-    k rollout status $pool --timeout=240s >/dev/null || fail "the pool with frpc"
     add_connection "[tunnel-plant]\ntype = frp\nserver = frp-server.frp.svc:7000\ntoken_file = /app/secrets/frp-token\ntls_ca = /app/secrets/frp-ca.crt\nuser = pool\ntarget_user = plant\nsecret_file = /app/secrets/frp-key\n\n[plant]\ntype = ftp\nhost = ftp.plant.example.com\nport = 2121\nuser = ftp\npass = correct horse\nvia = tunnel-plant"
     within 180 both_know plant && within 60 tunnel_up && ok "a connection through the tunnel: known to both pods, up after $took s" ||
         { fail "the tunnel: $(curl -s "http://$(address ftp-pooler-0):8080/api/v1/tunnels" | head -c 500)"; }
@@ -61,8 +58,7 @@ X
     kubectl -n frp delete pod -l app.kubernetes.io/name=frp-server --wait=false >/dev/null
     for i in $(seq 41 60); do task "tunnel-$i" 2 plant; done | tee "$dir/load/tunnel2.jsonl" | ftp_pooler submit - --wait --timeout 180s >"$dir/tunnel.log" 2>&1 &&
         ok "frps' pod replaced: 20 more tasks" || fail "after frps was replaced: $(tail -3 "$dir/tunnel.log")"
-    k set image $pool "ftp-pooler=$image" >/dev/null
     k get configmap ftp-pooler-connections -o json | jq '.data["connections.ini"] |= sub("(?s)\\n\\[tunnel-plant\\].*"; "\n")' | k apply -f - >/dev/null 2>&1
-    k rollout status $pool --timeout=240s >/dev/null && within 120 ready 2 || fail "the pool without frpc"
+    k rollout status $pool --timeout=240s >/dev/null && within 120 ready 2 || fail "the pool without the tunnel"
     kubectl delete namespace frp --wait=false >/dev/null
 }

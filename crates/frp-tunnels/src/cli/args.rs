@@ -61,6 +61,9 @@ pub(crate) enum CliCommand {
     /// The server's side: frps
     #[command(subcommand)]
     Server(ServerCommand),
+    /// Keep the tunnels that are declared as resources of a Kubernetes namespace
+    #[cfg(feature = "operator")]
+    Operator(Box<super::operator_command::OperatorArgs>),
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page

@@ -8,6 +8,7 @@
 //! listing          `ls` and `status`
 //! config_command   `config`: what a plain frpc needs for the same tunnels
 //! server_commands  `server init`, `run`, `status` and `plugin`
+//! operator_command `operator`, with the feature of that name: tunnels that are declared as Kubernetes resources
 //! api              the HTTP endpoints of a running command
 //! output           text for people, or one JSON object a line
 //! ```
@@ -16,6 +17,8 @@ mod api;
 mod args;
 mod config_command;
 mod listing;
+#[cfg(feature = "operator")]
+mod operator_command;
 mod output;
 mod run;
 mod serve;
@@ -109,6 +112,8 @@ async fn run_command(cli: Cli, output: Output) -> Result<(), CommandError> {
         CliCommand::Server(ServerCommand::Run(args)) => server_commands::run(args, output).await,
         CliCommand::Server(ServerCommand::Status(args)) => server_commands::status(args, output).await,
         CliCommand::Server(ServerCommand::Plugin(args)) => server_commands::plugin(args, output).await,
+        #[cfg(feature = "operator")]
+        CliCommand::Operator(args) => operator_command::operator(*args, output).await,
         CliCommand::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "frp-tunnels", &mut text);
