@@ -108,6 +108,6 @@ mod tests {
         assert_eq!(json["listed_at"], "2026-01-02T03:04:05.123Z");
         assert!(json["next_at"].is_null());
         let read: FeedStatus = serde_json::from_value(json).unwrap();
-        assert_eq!(read.listed_at.map(|at| at.as_millisecond()), listed_at.map(|at| at.as_millisecond()));
+        assert_eq!(read.listed_at, Some("2026-01-02T03:04:05.123Z".parse().unwrap()));
     }
 }
