@@ -275,7 +275,8 @@ impl BatchBoard {
 }
 
 /// The batch that a record's headers name. The last header counts, as in Kafka's own clients.
-fn batch_of(headers: &[Header]) -> Option<&str> {
+#[must_use]
+pub fn batch_of(headers: &[Header]) -> Option<&str> {
     let header = headers.iter().rev().find(|header| header.key == BATCH_HEADER)?;
     std::str::from_utf8(header.value.as_deref()?).ok()
 }

@@ -88,7 +88,8 @@ declare_metrics! {
     /// their connection has changed, shutdown.
     sessions_closed: IntCounterVec = "ftp_pooler_sessions_closed_total", ["connection", "reason"];
 
-    /// Records of a partition not yet answered and committed: log end offset - low-water mark.
+    /// Records of a partition not yet answered and committed: log end offset - low-water mark. The markers that
+    /// Kafka's transactions write count as well, so that up to 1 per recent transaction may remain with no open task.
     lag: IntGaugeVec = "ftp_pooler_lag_records", ["topic", "partition"];
     /// Offsets of a partition from its low-water mark to the newest record consumed; at 18,000 consumption pauses.
     span: IntGaugeVec = "ftp_pooler_ledger_span_offsets", ["topic", "partition"];
@@ -233,6 +234,7 @@ impl Metrics {
         for event in RebalanceEvent::ALL {
             series.rebalanced.with_label_values(&[event.as_str()]).reset();
         }
+        record::begin_at_zero(&series);
         let locals = Mutex::default();
         Metrics { inner: Arc::new(MetricsInner { registry, series, connections, locals, process }) }
     }

@@ -20,15 +20,16 @@ use crate::coordination::FollowerHandle;
 use crate::coordination::pod_announcer::{AnnouncedPod, PodAnnouncer};
 use crate::coordination::session_caps::COORDINATION_PARTITION;
 use crate::health::PodHealth;
-use crate::insight::PodInsight as _;
+use crate::insight::{ConnectionState, PodInsight as _};
 use crate::kafka::{Unprepared, prepare_compacted_topic};
 use crate::metrics::{ConnectionTotals, Metrics, MetricsSnapshot};
 use crate::offsets::TopicPartition;
 use crate::pods::{
     ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, InheritedCounts,
     MAX_ANNOUNCED_BATCHES, MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ANNOUNCED_TUNNELS,
-    PodAnnouncement, PodFigures, PoolBoard,
+    MAX_ERROR_BYTES, PodAnnouncement, PodFigures, PoolBoard,
 };
+use crate::text::shorten;
 use service_kit::health::{HealthReport, ReportHealth as _};
 
 /// Between two attempts to prepare the topic.
@@ -161,6 +162,8 @@ fn announced_connections(
             tasks: of.map(|of| of.tasks).unwrap_or_default(),
             sessions: of.map(|of| of.sessions).unwrap_or_default(),
             tasks_per_second: per_second.get(&state.name).copied().unwrap_or_default(),
+            deferred: state.deferred,
+            error: error_of(&state),
             max_sessions_total: state.max_sessions_total,
             granted: state.granted,
         };
@@ -171,6 +174,13 @@ fn announced_connections(
     worth.sort_by_key(|(_, of)| std::cmp::Reverse(of.severity()));
     worth.truncate(MAX_ANNOUNCED_CONNECTIONS);
     worth.into_iter().collect()
+}
+
+/// Why the connection is not up.
+fn error_of(state: &ConnectionState) -> Option<String> {
+    let mut error = state.last_error.as_ref().filter(|_| state.breaker != "closed")?.message.clone();
+    shorten(&mut error, MAX_ERROR_BYTES);
+    Some(error)
 }
 
 /// How fast the totals grew between the last two samples.
@@ -250,6 +260,18 @@ impl AnnouncedPod for OwnPod {
 
     fn take_over(&self, last: &PodAnnouncement) {
         let view = &self.0.pool;
+        let now_ms = Timestamp::now().as_millisecond();
+        if let Some(seconds_ago) = last.heard_of_another(view.started_at(), now_ms) {
+            let PodAnnouncement { pod, api, .. } = last;
+            tracing::warn!(
+                event = "pod_name_in_use",
+                pod,
+                api,
+                seconds_ago,
+                "another process has announced itself as pod {pod} (API {api}) {seconds_ago} s ago, and not that it \
+                 stops: unless it has crashed, one of the two will be fenced and end; each pod needs its own pod.name"
+            );
+        }
         view.inherited.get_or_init(|| InheritedCounts::of(last, view.started_at()));
     }
 }

@@ -208,7 +208,7 @@ impl Reloader {
             removed,
             token,
             feeds,
-            "connections.ini reloaded"
+            "configuration reloaded"
         );
     }
 

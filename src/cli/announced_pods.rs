@@ -111,6 +111,7 @@ impl AnnouncedPods {
             pods: pods.len(),
             silent: of_state(|state| state == PodPresence::Gone),
             unwell: of_state(|state| !matches!(state, PodPresence::Gone | PodPresence::Up)),
+            errors: connections.iter().filter_map(|of| Some((of.name.clone(), of.error.clone()?))).collect(),
             connections: connections.into_iter().map(metrics).collect::<BTreeMap<_, _>>(),
             announced: pods,
         })
@@ -141,6 +142,7 @@ fn metrics(of: PooledConnection) -> (String, ConnectionMetrics) {
         waiting: of.tasks.waiting as f64,
         delayed: of.tasks.delayed as f64,
         in_flight: of.tasks.in_flight as f64,
+        deferred: Some(of.deferred as f64),
         idle: of.sessions.idle as f64,
         busy: (of.sessions.busy + of.sessions.connecting) as f64,
         breaker,

@@ -153,7 +153,7 @@ pub struct HealthArgs {
     pub url: Option<PodUrl>,
 
     /// Check whether it accepts tasks (/ready) instead of whether it is alive
-    #[arg(long, conflicts_with = "url")]
+    #[arg(long)]
     pub ready: bool,
 
     /// How long to wait for its answer
@@ -212,7 +212,9 @@ const RUN: &str = "\
 Examples:
   ftp-pooler run
   ftp-pooler run --config my/config.yaml --log-level info,ftp_pooler::pool=debug
-  FTP_POOLER__POD__NAME=pool-1 ftp-pooler run        another pod of the same configuration
+  FTP_POOLER__POD__NAME=pool-1 ftp-pooler run        another pod of the same configuration, on another machine
+  FTP_POOLER__POD__NAME=pool-1 FTP_POOLER__API__PORT=28081 FTP_POOLER__METRICS__PORT=29091 ftp-pooler run
+                                                     the same on this machine, where the ports of the first are in use
 
 Exit codes:
    0  stopped by SIGTERM or Ctrl-C; everything it had started was answered or returned to Kafka
@@ -225,7 +227,7 @@ Exit codes:
 const HEALTH: &str = "\
 Examples:
   ftp-pooler health
-  ftp-pooler health --url http://pod-0:8080/ready
+  ftp-pooler health --url http://pod-0:8080 --ready
 
 Exit codes:
    0  the pod is healthy, or ready

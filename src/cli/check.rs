@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::args::{ConfigFiles, LogOptions};
+use super::lag;
 use super::output::{self, OutputFormat};
 use super::pool_pods::PoolPods;
 use super::{CommandError, EXIT_OK, EXIT_UNAVAILABLE, say};
@@ -159,9 +160,24 @@ fn kafka_findings(config: &Config) -> Vec<CheckFinding> {
                 name,
                 found: found.into(),
             }));
+            findings.extend(halted_finding(config));
             findings
         }
     }
+}
+
+/// Partitions that no pod reads until an operator sets where to resume; where that cannot be seen, the findings about the
+/// topics and the group say why.
+fn halted_finding(config: &Config) -> Option<CheckFinding> {
+    let halted = lag::look(config, 0).ok()?.halted();
+    (!halted.is_empty()).then(|| CheckFinding {
+        kind: "group",
+        name: config.kafka.consumer_group.clone(),
+        found: Found::Failed(format!(
+            "no pod reads {}: the committed offset is none of the topic's; ftp-pooler offsets reset sets it",
+            halted.join(", ")
+        )),
+    })
 }
 
 /// Each tunnel, then each server: one behind a tunnel that does not come up is not tried.

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::args::ConfigFiles;
 use super::output::{OutputFormat, TextTable, note, print, print_json};
 use super::{CommandError, EXIT_OK};
+use crate::batch::{BATCH_HEADER, MAX_BATCHES};
 use crate::client::{Cluster, CommittedOffset, Ends, Message, Range, Reader};
 use crate::config::{Config, ConfiguredConnections};
 use crate::offsets::CommitMetadata;
@@ -118,13 +119,31 @@ pub(super) struct LagReport {
     connections: Vec<ConnectionLag>,
     /// Every open record was checked.
     exact: bool,
+    /// Open records by batch, as far as they were read.
+    #[serde(skip)]
+    batches: BTreeMap<String, u64>,
 }
 
 impl LagReport {
+    pub fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    /// Open records that name this batch.
+    pub fn open_of_batch(&self, id: &str) -> u64 {
+        self.batches.get(id).copied().unwrap_or(0)
+    }
+
     /// How many records of these connections are deferred, of those connections that have any.
     pub fn deferred(&self, is_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, u64> {
         let wanted = self.connections.iter().filter(|of| of.deferred > 0 && is_wanted(&of.connection));
         wanted.map(|of| (of.connection.clone(), of.deferred)).collect()
+    }
+
+    /// The partitions that pods do not read, such as `ftp-tasks[3] (halted, 4 lost)`.
+    pub fn halted(&self) -> Vec<String> {
+        let halted = self.partitions.iter().filter(|partition| partition.halted);
+        halted.map(|of| format!("{}[{}] ({})", of.topic, of.partition, of.halt())).collect()
     }
 
     pub fn taken_in(&self) -> u64 {
@@ -223,6 +242,7 @@ fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
 #[derive(Debug, Default)]
 struct ConnectionCounts {
     by_name: BTreeMap<String, (ConnectionLag, Option<i64>)>,
+    by_batch: BTreeMap<String, u64>,
 }
 
 impl ConnectionCounts {
@@ -289,11 +309,13 @@ pub(super) fn look(config: &Config, limit: u64) -> Result<LagReport, CommandErro
     }
     let mut connections = ConnectionCounts::default();
     let is_exact = count(config, &mut counting, &mut connections, limit)?;
+    let batches = std::mem::take(&mut connections.by_batch);
     Ok(LagReport {
         group: kafka.consumer_group.clone(),
         partitions: counting.into_values().map(|partition| partition.finish(is_exact)).collect(),
         connections: connections.finish(),
         exact: is_exact,
+        batches,
     })
 }
 
@@ -349,6 +371,11 @@ fn take(
         (false, true) => TopicKind::TakenIn,
         (false, false) => TopicKind::Waiting,
     };
+    if let Some(batch) = message.header(BATCH_HEADER)
+        && (connections.by_batch.len() < MAX_BATCHES || connections.by_batch.contains_key(batch))
+    {
+        *connections.by_batch.entry(batch.to_owned()).or_default() += 1;
+    }
     connections.take(connection_of(message, &config.connections), kind, written);
 }
 

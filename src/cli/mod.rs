@@ -151,7 +151,7 @@ fn run_pod(files: ConfigFiles, log: &LogOptions) -> Result<u8, CommandError> {
 /// Asks a running pod how it is, and passes on what it says.
 fn health(args: HealthArgs) -> Result<u8, CommandError> {
     let page = if let Some(url) = args.url {
-        url
+        if args.ready { url.at("/ready") } else { url }
     } else {
         let path = if args.ready { "/ready" } else { "/health" };
         PodUrl::here(&Config::load(&args.files.for_connections(Vec::new()))?.api, path)

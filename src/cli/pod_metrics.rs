@@ -30,6 +30,8 @@ pub(super) struct ConnectionMetrics {
     pub waiting: f64,
     pub delayed: f64,
     pub in_flight: f64,
+    /// In the retry topic, where the pods say so.
+    pub deferred: Option<f64>,
     pub idle: f64,
     pub busy: f64,
     /// 0 closed, 1 half-open, 2 open: the worst of all pods.
@@ -65,6 +67,8 @@ pub(super) struct MetricsSample {
     /// The pods, where they were not asked but announced themselves.
     pub announced: Vec<PodSummary>,
     pub connections: BTreeMap<String, ConnectionMetrics>,
+    /// Why connections are not up, where the pods say so.
+    pub errors: BTreeMap<String, String>,
     pub tunnels: BTreeMap<String, TunnelPods>,
 }
 

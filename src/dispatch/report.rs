@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::deferral::DeferReason;
 use super::queued_task::QueuedTask;
 use super::recent_deferrals::RecentDeferrals;
-use crate::failure::{Failure, TryError};
+use crate::batch::batch_of;
+use crate::failure::{Failure, Remedy, TryError};
 use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
 use crate::outcome::Completed;
@@ -39,10 +40,11 @@ pub(super) fn answered(
     let code = verdict.as_ref().err().map(|failure| failure.code.as_str());
     metrics.answered(operation, &task.remote, code, took);
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let batch = batch_of(&queued.record.headers);
     match verdict {
         Ok(completed) => tracing::info!(
             target: "ftp_pooler::task",
-            event = "task_completed", task_id = task.task_id, operation, connection = task.remote,
+            event = "task_completed", task_id = task.task_id, batch, operation, connection = task.remote,
             source = task.source(), destination = task.destination(),
             bytes = completed.bytes_transferred, duration_ms, attempts = queued.tries.attempts,
             resumed_from = completed.details.resumed_from,
@@ -50,7 +52,7 @@ pub(super) fn answered(
         ),
         Err(failure) => tracing::warn!(
             target: "ftp_pooler::task",
-            event = "task_failed", task_id = task.task_id, operation, connection = task.remote,
+            event = "task_failed", task_id = task.task_id, batch, operation, connection = task.remote,
             source = task.source(), destination = task.destination(), duration_ms,
             attempts = queued.tries.attempts, code = failure.code.as_str(), error = failure.message,
             "task failed"
@@ -78,18 +80,30 @@ pub(super) fn deferred(
     );
 }
 
-/// A try failed, and there will be another.
+/// A try failed, and there will be another. At info, unless the task is tried again at once or its server was only full:
+/// neither says anything of the task.
 pub(super) fn retried(metrics: &Metrics, queued: &QueuedTask, error: &TryError, wait: Option<Duration>) {
     let task = &queued.task;
     metrics.retried(&task.remote, error.failure.code.as_str());
-    tracing::debug!(
-        target: "ftp_pooler::task",
-        event = "task_retried", task_id = task.task_id, connection = task.remote,
-        attempts = queued.tries.attempts, code = error.failure.code.as_str(),
-        error = error.failure.message,
-        wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-        "task will be retried"
-    );
+    let wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    let batch = batch_of(&queued.record.headers);
+    if wait.is_some() && error.remedy != Remedy::LowerLimit {
+        tracing::info!(
+            target: "ftp_pooler::task",
+            event = "task_retried", task_id = task.task_id, batch, connection = task.remote,
+            attempts = queued.tries.attempts, code = error.failure.code.as_str(),
+            error = error.failure.message, wait_ms,
+            "task will be retried"
+        );
+    } else {
+        tracing::debug!(
+            target: "ftp_pooler::task",
+            event = "task_retried", task_id = task.task_id, batch, connection = task.remote,
+            attempts = queued.tries.attempts, code = error.failure.code.as_str(),
+            error = error.failure.message, wait_ms,
+            "task will be retried"
+        );
+    }
 }
 
 /// The task has left this pod.

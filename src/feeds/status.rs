@@ -17,15 +17,15 @@ pub struct FeedStatus {
     pub to: String,
     pub schedule: String,
     /// When the feed was first known.
-    #[serde(with = "super::times")]
+    #[serde(with = "super::times::milliseconds")]
     pub known_since: Option<Timestamp>,
     /// The begin and the end of the last listing.
-    #[serde(with = "super::times")]
+    #[serde(with = "super::times::milliseconds")]
     pub listed_at: Option<Timestamp>,
-    #[serde(with = "super::times")]
+    #[serde(with = "super::times::milliseconds")]
     pub listed_until: Option<Timestamp>,
     /// When it is listed next; not while it is paused.
-    #[serde(with = "super::times")]
+    #[serde(with = "super::times::milliseconds")]
     pub next_at: Option<Timestamp>,
     /// A listing is under way.
     pub is_listing: bool,
@@ -93,5 +93,21 @@ impl FeedBoard {
 
     pub(super) fn remove(&self, feed: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(feed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_milliseconds_as_everywhere_in_the_api() {
+        let listed_at = Some("2026-01-02T03:04:05.123456789Z".parse().unwrap());
+        let status = FeedStatus { listed_at, ..FeedStatus::default() };
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!(json["listed_at"], "2026-01-02T03:04:05.123Z");
+        assert!(json["next_at"].is_null());
+        let read: FeedStatus = serde_json::from_value(json).unwrap();
+        assert_eq!(read.listed_at, Some("2026-01-02T03:04:05.123Z".parse().unwrap()));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::log_throttle::LogThrottle;
 
@@ -52,9 +52,17 @@ pub fn log_line(client: &str, throttle: &LogThrottle, level: RDKafkaLogLevel, fa
 
 /// librdkafka's error events, which say what its log lines have said.
 pub fn log_error(client: &str, throttle: &LogThrottle, error: &KafkaError, reason: &str) {
-    if let Some(suppressed) = throttle.admit(reason, Instant::now()) {
+    if is_end_of_partition(error) {
+        tracing::debug!(target: "librdkafka", event = "librdkafka", client, %error, "{reason}");
+    } else if let Some(suppressed) = throttle.admit(reason, Instant::now()) {
         tracing::warn!(target: "librdkafka", event = "librdkafka", client, %error, suppressed, "{reason}");
     }
+}
+
+/// All records were read: a reader's signal, and no error.
+fn is_end_of_partition(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF)
+        || matches!(error, KafkaError::PartitionEOF(_))
 }
 
 /// A transaction that a rebalance has overtaken is aborted, and chosen again: librdkafka calls that an error, but it
@@ -89,6 +97,13 @@ mod tests {
         assert!(is_of_a_starting_coordinator(&line("Not coordinator", "retrying")));
         assert!(!is_of_a_starting_coordinator(&line("Cluster authorization failed", "retrying")));
         assert!(!is_of_a_starting_coordinator(&line("Not coordinator", "giving up")));
+    }
+
+    #[test]
+    fn the_end_of_a_partition_is_no_problem() {
+        assert!(is_end_of_partition(&KafkaError::Global(RDKafkaErrorCode::PartitionEOF)));
+        assert!(is_end_of_partition(&KafkaError::PartitionEOF(3)));
+        assert!(!is_end_of_partition(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown)));
     }
 
     #[test]

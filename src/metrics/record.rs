@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::connection::ConnectionSeries;
-use super::{CloseReason, Metrics, forget};
+use super::{CloseReason, Metrics, PodSeries, forget};
 use crate::breaker::BreakerState;
 use crate::config::ReloadResult;
 use crate::failure::Code;
@@ -40,6 +40,26 @@ const TUNNEL_UP: &str = "connected";
 
 /// The label of an error code outside the closed list.
 const OTHER_CODE: &str = "other";
+
+/// Why transactions are aborted, for which operations the Kafka client reports errors, and what recreated clients had
+/// lost: alerts count them.
+const ABORTS: &[&str] = &["rebalance", "refused", "failed", "broken"];
+const KAFKA_OPERATIONS: &[&str] = &["consume", "produce", "commit"];
+const LOST: &[&str] = &["no_broker", "no_membership", "no_group_answer", "nothing_published"];
+
+/// Without its first value at zero, the first event is no increase.
+pub(super) fn begin_at_zero(series: &PodSeries) {
+    let all = [
+        (&series.aborted, ABORTS),
+        (&series.kafka_errors, KAFKA_OPERATIONS),
+        (&series.clients_recreated, LOST),
+    ];
+    for (counter, labels) in all {
+        for label in labels {
+            counter.with_label_values(&[*label]);
+        }
+    }
+}
 
 impl Metrics {
     /// A task was answered: its operation (`download`, `upload`, `invalid`), its error code if it failed.

@@ -12,6 +12,8 @@ use crate::text::shorten;
 
 /// How often each pod announces itself.
 pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(5);
+/// A pod that has announced nothing for this long is gone: three announcements are missing, plus some time for Kafka.
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(4 * ANNOUNCE_EVERY.as_secs());
 /// The maximum number of connections in an announcement: unavailable ones first, then those in use.
 pub const MAX_ANNOUNCED_CONNECTIONS: usize = 500;
 /// The maximum number of open batches in an announcement: the newest.
@@ -24,6 +26,8 @@ pub const MAX_ANNOUNCED_TUNNELS: usize = 100;
 const MAX_REASONS: usize = 3;
 /// The maximum length of a name, and of a reason.
 const MAX_TEXT_BYTES: usize = 300;
+/// The maximum length of a connection's error: there may be as many as connections.
+pub const MAX_ERROR_BYTES: usize = 150;
 const KEY: &str = "pod/";
 
 /// A pod's announcement. A missing field has its default, so that pods of two versions understand each other.
@@ -113,6 +117,11 @@ pub struct AnnouncedConnection {
     pub sessions: SessionSnapshot,
     /// Tasks answered a second.
     pub tasks_per_second: f64,
+    /// Tasks that this pod has put into the retry topic and that are still there.
+    pub deferred: u64,
+    /// Why it is not up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_sessions_total: Option<usize>,
     /// How many of those this pod may have open now.
@@ -137,6 +146,16 @@ impl PodAnnouncement {
     #[must_use]
     pub fn batches_exact_since(&self) -> i64 {
         self.batches_exact_since.unwrap_or(self.started_at)
+    }
+
+    /// How many seconds ago another process than the one that started at `started_at` (seconds since the epoch) announced
+    /// itself by this; `None` unless it may still run: it has not said that it stops, and is not gone.
+    #[must_use]
+    pub fn heard_of_another(&self, started_at: i64, now_ms: i64) -> Option<i64> {
+        let seconds = now_ms.saturating_sub(self.at_ms).max(0) / 1_000;
+        let is_gone = Duration::from_secs(seconds.unsigned_abs()) >= GONE_AFTER;
+        let may_run = !self.leaves && self.started_at != started_at && !is_gone;
+        may_run.then_some(seconds)
     }
 
     #[must_use]
@@ -189,6 +208,8 @@ impl PodAnnouncement {
         while said.connections.len() > MAX_ANNOUNCED_CONNECTIONS {
             said.connections.pop_last();
         }
+        let errors = said.connections.values_mut().filter_map(|of| of.error.as_mut());
+        errors.for_each(|error| shorten(error, MAX_ERROR_BYTES));
         Some(said)
     }
 }
@@ -217,6 +238,7 @@ impl AnnouncedConnection {
         self.severity() > 0
             || self.open_sessions() + waiting + delayed + in_flight > 0
             || self.tasks_per_second > 0.0
+            || self.deferred > 0
             || self.max_sessions_total.is_some()
     }
 }
@@ -294,6 +316,17 @@ mod tests {
             (tunnels.len(), tunnels["t-0"].len() <= MAX_TEXT_BYTES + 4),
             (MAX_ANNOUNCED_TUNNELS, true)
         );
+    }
+
+    #[test]
+    fn a_name_is_in_use_while_another_process_that_has_not_stopped_is_heard_of() {
+        let said = PodAnnouncement { started_at: 100, at_ms: 200_000, ..PodAnnouncement::default() };
+        assert_eq!(said.heard_of_another(190, 203_500), Some(3));
+        assert_eq!(said.heard_of_another(190, 199_000), Some(0), "its clock is ahead");
+        assert_eq!(said.heard_of_another(190, 220_000), None, "it is gone");
+        assert_eq!(said.heard_of_another(100, 203_500), None, "this process");
+        let left = PodAnnouncement { leaves: true, ..said };
+        assert_eq!(left.heard_of_another(190, 203_500), None, "a successor starts without a warning");
     }
 
     #[test]

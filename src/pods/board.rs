@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::announcement::{ANNOUNCE_EVERY, PodAnnouncement};
+use super::announcement::{GONE_AFTER, PodAnnouncement};
 use super::pool_snapshot::{
     OpenFailures, PodPresence, PodSummary, PoolSnapshot, all_feeds, summed_by_connection,
 };
 use crate::batch::BatchAnswers;
 
-/// A pod that has announced nothing for this long is gone: three announcements are missing, plus some time for Kafka.
-const GONE_AFTER: Duration = Duration::from_secs(4 * ANNOUNCE_EVERY.as_secs());
 /// A pod that is gone is shown for this long, and then forgotten.
 const GONE_SHOWN: Duration = Duration::from_secs(3_600);
 /// The same for one that has announced that it stops.
@@ -197,7 +195,7 @@ fn natural(name: &str) -> (String, u64, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::announcement::{AnnouncedConnection, AnnouncedFailures};
+    use super::super::announcement::{AnnouncedConnection, AnnouncedFailures, PodFigures};
     use jiff::Timestamp;
 
     use super::*;
@@ -252,8 +250,12 @@ mod tests {
     fn a_pod_that_stops_is_no_alarm() {
         let (board, now) = (PoolBoard::new("pool", "pod-0"), Instant::now());
         take(&board, &said("pod-0"), now);
-        take(&board, &PodAnnouncement { leaves: true, ..said("pod-1") }, now);
+        let figures = PodFigures { partitions: "ftp-tasks[0-11]".into(), ..PodFigures::default() };
+        take(&board, &PodAnnouncement { leaves: true, figures, ..said("pod-1") }, now);
         assert_eq!(state(&board, "pod-1", now), Some(PodPresence::Stopped));
+        let pods = board.snapshot(None, now).pods;
+        let stopped = pods.iter().find(|pod| pod.pod == "pod-1").unwrap();
+        assert_eq!(stopped.figures, PodFigures::default(), "it owns no partitions any more");
         assert_eq!(state(&board, "pod-1", now + STOPPED_SHOWN), None);
     }
 
@@ -363,6 +365,8 @@ mod tests {
             sessions: SessionSnapshot { busy, ..SessionSnapshot::default() },
             tasks: TaskSnapshot { waiting: 4, ..TaskSnapshot::default() },
             tasks_per_second: 1.5,
+            deferred: 3,
+            error: (breaker != "closed").then(|| "connect: refused".to_owned()),
             max_sessions_total: Some(5),
             granted: Some(granted),
         };
@@ -375,6 +379,7 @@ mod tests {
         let snapshot = board.snapshot(Some(with("pod-0", "closed", 2, 3)), now);
         let [far] = &snapshot.connections[..] else { panic!("{snapshot:?}") };
         assert_eq!((far.breaker, far.pods_down, far.sessions.busy, far.tasks.waiting), ("open", 1, 3, 8));
+        assert_eq!((far.deferred, far.error.as_deref()), (6, Some("connect: refused")));
         assert_eq!((far.max_sessions_total, far.granted), (Some(5), Some(5)));
         let holders: Vec<_> = far.holders.iter().map(|one| (&*one.pod, one.sessions, one.granted)).collect();
         assert_eq!(holders, [("pod-0", 2, 3), ("pod-1", 1, 2)]);

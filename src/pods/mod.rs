@@ -17,7 +17,8 @@ mod pool_snapshot;
 
 pub use announcement::{
     ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, MAX_ANNOUNCED_BATCHES,
-    MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ANNOUNCED_TUNNELS, PodAnnouncement, PodFigures,
+    MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ANNOUNCED_TUNNELS, MAX_ERROR_BYTES, PodAnnouncement,
+    PodFigures,
 };
 pub use board::{PoolBoard, RecordAge};
 pub use inherited_counts::InheritedCounts;

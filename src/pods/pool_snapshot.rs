@@ -123,6 +123,12 @@ pub struct PodSummary {
 
 impl PodSummary {
     pub(super) fn new(said: &PodAnnouncement, state: PodPresence, age: Duration, is_this_pod: bool) -> Self {
+        // What a pod had is no longer its own: others own its partitions, or will soon.
+        let (figures, per_second) = if state.is_counted() {
+            (said.figures.clone(), said.rates)
+        } else {
+            (PodFigures::default(), AnnouncedRates::default())
+        };
         PodSummary {
             pod: said.pod.clone(),
             is_this_pod,
@@ -132,8 +138,8 @@ impl PodSummary {
             version: said.version.clone(),
             started_at: said.started_at,
             reasons: said.reasons.clone(),
-            figures: said.figures.clone(),
-            per_second: said.rates,
+            figures,
+            per_second,
         }
     }
 }
@@ -149,6 +155,10 @@ pub struct PooledConnection {
     pub tasks: TaskSnapshot,
     pub sessions: SessionSnapshot,
     pub tasks_per_second: f64,
+    /// Tasks that the pods have put into the retry topic and that are still there.
+    pub deferred: u64,
+    /// Why it is not up in some pod, one whose state is the worst.
+    pub error: Option<String>,
     /// The lowest value of any pod.
     pub max_sessions_total: Option<usize>,
     /// How many of that total are granted to all pods together now.
@@ -185,7 +195,11 @@ pub(super) fn summed_by_connection(pods: &[&PodAnnouncement]) -> Vec<PooledConne
         pods.iter().flat_map(|pod| pod.connections.iter().map(|(name, of)| (&pod.pod, name, of)))
     {
         let (worst, sum) = sums.entry(name).or_default();
+        if of.error.is_some() && (sum.error.is_none() || of.severity() > *worst) {
+            sum.error.clone_from(&of.error);
+        }
         *worst = of.severity().max(*worst);
+        sum.deferred += of.deferred;
         sum.pods_down += u64::from(of.severity() > 0);
         sum.tasks += of.tasks;
         sum.sessions += of.sessions;

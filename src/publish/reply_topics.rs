@@ -18,6 +18,8 @@ use crate::record::Header;
 
 /// Names the topic.
 pub const REPLY_HEADER: &str = "reply_to";
+/// How long a topic that does not exist is not looked up again.
+const MISSING_FOR: Duration = Duration::from_secs(1);
 /// How long a topic that rejected a reply gets none.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 /// How long a topic is known to exist without another look-up.
@@ -39,6 +41,8 @@ pub(super) struct ReplyTopics {
     /// The pool's own topics: a reply on the input topic would be a task again.
     own: Vec<String>,
     known: HashMap<String, KnownTopic>,
+    /// When a header that names no allowed topic was last logged.
+    misnamed_logged: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -62,7 +66,7 @@ pub(super) enum TopicLookup {
 
 impl ReplyTopics {
     pub fn new(patterns: &[String], own: Vec<String>) -> ReplyTopics {
-        ReplyTopics { patterns: patterns.to_vec(), own, known: HashMap::new() }
+        ReplyTopics { patterns: patterns.to_vec(), own, known: HashMap::new(), misnamed_logged: None }
     }
 
     /// Decides where each answer's reply goes, if it is not decided yet; those for which that needs more lookups than one
@@ -73,19 +77,21 @@ impl ReplyTopics {
         now: Instant,
         look: impl Fn(&str) -> TopicLookup,
     ) -> Vec<PendingAnswer> {
-        self.known.retain(|_, known| known.until > now);
+        // A refused one is kept until it is looked up again: only then is it known whether that is over.
+        self.known.retain(|_, known| known.until > now || known.refused.is_some());
         let (mut lookups, mut is_silent) = (0, false);
         for index in 0..batch.len() {
             let Some(pending) = batch.get_mut(index) else { break };
             let topic = match self.wanted(pending) {
                 None => continue,
                 Some(Err(why)) => {
+                    self.log_misnamed(&why, now);
                     pending.reply_refused(&why);
                     continue;
                 }
                 Some(Ok(topic)) => topic,
             };
-            if !self.known.contains_key(&topic) {
+            if self.known.get(&topic).is_none_or(|known| known.until <= now) {
                 if lookups == LOOKUPS_PER_BATCH {
                     return batch.split_off(index);
                 }
@@ -93,15 +99,7 @@ impl ReplyTopics {
                 // Where Kafka does not answer one question it answers no other.
                 let lookup = if is_silent { TopicLookup::Unknown } else { look(&topic) };
                 is_silent |= lookup == TopicLookup::Unknown;
-                let refused = refusal(lookup);
-                if let Some(why) = &refused {
-                    tracing::warn!(
-                        event = "reply_topic_refused",
-                        topic,
-                        "no replies go to {topic}: it {why}"
-                    );
-                }
-                self.remember(&topic, refused, now);
+                self.learn(&topic, lookup, now);
             }
             match self.known.get(&topic).and_then(|known| known.refused.as_ref()) {
                 Some(why) => pending.reply_refused(&named(&topic, why)),
@@ -109,6 +107,31 @@ impl ReplyTopics {
             }
         }
         Vec::new()
+    }
+
+    /// Remembers what a lookup has found, and logs it where it has changed.
+    fn learn(&mut self, topic: &str, lookup: TopicLookup, now: Instant) {
+        let was_refused = self.known.get(topic).is_some_and(|known| known.refused.is_some());
+        let refused = refusal(lookup);
+        match &refused {
+            Some(why) if !was_refused => {
+                tracing::warn!(event = "reply_topic_refused", topic, "no replies go to {topic}: it {why}");
+            }
+            None if was_refused && lookup == TopicLookup::There => {
+                tracing::info!(event = "reply_topic_accepted", topic, "replies are sent to {topic} again");
+            }
+            _ => {}
+        }
+        let lasts = if lookup == TopicLookup::Missing { MISSING_FOR } else { REFUSED_FOR };
+        self.remember(topic, refused, lasts, now);
+    }
+
+    /// At most once in [`REFUSED_FOR`], whatever producers write.
+    fn log_misnamed(&mut self, why: &str, now: Instant) {
+        if self.misnamed_logged.is_none_or(|logged| now.saturating_duration_since(logged) >= REFUSED_FOR) {
+            self.misnamed_logged = Some(now);
+            tracing::warn!(event = "reply_to_refused", "{why}");
+        }
     }
 
     /// The topic for this answer's reply, or why there is none; `None` if that is decided, or no reply was requested.
@@ -215,7 +238,7 @@ impl ReplyTopics {
                 "no replies go to {topic} for a while: it {why}"
             );
         }
-        self.remember(topic, Some(why.to_owned()), now);
+        self.remember(topic, Some(why.to_owned()), REFUSED_FOR, now);
         pending.reply_refused(&named(topic, why));
     }
 
@@ -225,11 +248,12 @@ impl ReplyTopics {
         }
     }
 
-    fn remember(&mut self, topic: &str, refused: Option<String>, now: Instant) {
+    /// `lasts` is for how long a refusal holds without another lookup.
+    fn remember(&mut self, topic: &str, refused: Option<String>, lasts: Duration, now: Instant) {
         if self.known.len() >= MAX_REMEMBERED {
             self.known.clear();
         }
-        let until = now + if refused.is_some() { REFUSED_FOR } else { SEEN_FOR };
+        let until = now + if refused.is_some() { lasts } else { SEEN_FOR };
         self.known.insert(topic.to_owned(), KnownTopic { refused, until, batch_bytes: usize::MAX });
     }
 }
@@ -253,181 +277,4 @@ fn is_topic_name(name: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use jiff::Timestamp;
-
-    use super::*;
-    use crate::admission::TaskBudget;
-    use crate::failure::{Code, Failure};
-    use crate::lease::Lease;
-    use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
-    use crate::record::{Origin, Record};
-
-    fn pending(reply_to: Option<&str>, verdict: Verdict) -> PendingAnswer {
-        let header = |value: &str| Header { key: REPLY_HEADER.to_owned(), value: Some(value.into()) };
-        let record = Box::new(Record {
-            origin: Origin { topic: "t".into(), partition: 0, offset: 0 },
-            key: None,
-            headers: reply_to.map(header).into_iter().collect(),
-            payload: None,
-            timestamp_ms: None,
-            retry: None,
-            lease: Lease::default(),
-        });
-        let outcome =
-            Outcome { record, task_id: Some("id".into()), attempts: 1, at: Timestamp::UNIX_EPOCH, verdict };
-        PendingAnswer::new(AdmittedOutcome { outcome, admission: TaskBudget::new(1, 1).admit(0) })
-    }
-
-    fn result(reply_to: &str) -> PendingAnswer {
-        pending(Some(reply_to), Verdict::Completed(Completed::default()))
-    }
-
-    fn topics() -> ReplyTopics {
-        ReplyTopics::new(&["orders".to_owned(), "replies-*".to_owned()], vec!["ftp-tasks".to_owned()])
-    }
-
-    fn text(pending: &PendingAnswer) -> String {
-        String::from_utf8(pending.encode(10_000).payload).unwrap()
-    }
-
-    #[test]
-    fn an_answer_without_the_header_has_no_reply_and_one_with_it_goes_where_that_is_allowed() {
-        let mut batch = vec![
-            pending(None, Verdict::Completed(Completed::default())),
-            result("orders"),
-            result("replies-7"),
-            result("ftp-tasks"),
-            result("__consumer_offsets"),
-            result("elsewhere"),
-            result("no name"),
-        ];
-        let looked = RefCell::new(Vec::new());
-        let look = |topic: &str| {
-            looked.borrow_mut().push(topic.to_owned());
-            TopicLookup::There
-        };
-        assert!(topics().decide(&mut batch, Instant::now(), look).is_empty());
-        let to: Vec<_> = batch.iter().map(PendingAnswer::reply_topic).collect();
-        assert_eq!(to, [None, Some("orders"), Some("replies-7"), None, None, None, None]);
-        assert_eq!(*looked.borrow(), ["orders", "replies-7"]);
-        assert!(!text(&batch[0]).contains("notes") && !text(&batch[1]).contains("notes"));
-        for (index, why) in [
-            (3, "of the pool's own"),
-            (4, "topic of Kafka's"),
-            (5, "kafka.reply_topics"),
-            (6, "not a valid topic name"),
-        ] {
-            assert!(text(&batch[index]).contains(why), "{}", text(&batch[index]));
-        }
-    }
-
-    #[test]
-    fn a_topic_that_is_not_there_costs_the_reply_and_is_looked_for_again_later() {
-        let (mut topics, now) = (topics(), Instant::now());
-        let failure = Verdict::Failed(Failure::new(Code::Timeout, "slow"));
-        let mut batch = vec![result("orders"), pending(Some("orders"), failure)];
-        topics.decide(&mut batch, now, |_| TopicLookup::Missing);
-        for pending in &batch {
-            assert!(pending.reply_topic().is_none() && text(pending).contains("`orders` does not exist"));
-        }
-        let mut batch = vec![result("orders")];
-        topics.decide(&mut batch, now, |_| panic!("it is remembered"));
-        assert_eq!(batch[0].reply_topic(), None);
-        let mut batch = vec![result("orders")];
-        topics.decide(&mut batch, now + REFUSED_FOR, |_| TopicLookup::There);
-        assert_eq!(batch[0].reply_topic(), Some("orders"));
-    }
-
-    #[test]
-    fn a_batch_looks_for_so_many_topics_and_leaves_the_others_to_the_next() {
-        let (mut topics, now) = (topics(), Instant::now());
-        let mut batch: Vec<_> = (0..40).map(|n| result(&format!("replies-{n}"))).collect();
-        let mut sizes = Vec::new();
-        while !batch.is_empty() {
-            let rest = topics.decide(&mut batch, now, |_| TopicLookup::There);
-            sizes.push(batch.len());
-            batch = rest;
-        }
-        assert_eq!(sizes, [LOOKUPS_PER_BATCH, LOOKUPS_PER_BATCH, 40 - 2 * LOOKUPS_PER_BATCH]);
-    }
-
-    const OK: Result<(), RDKafkaErrorCode> = Ok(());
-
-    fn joined(
-        topics: &mut ReplyTopics,
-        batch: &mut [PendingAnswer],
-        answers: &[Result<(), RDKafkaErrorCode>],
-        code: RDKafkaErrorCode,
-    ) -> Vec<bool> {
-        let replies: Vec<_> = batch.iter().map(|one| one.reply_topic().map(|_| Err(code))).collect();
-        let bytes = vec![100; batch.len()];
-        let joined = topics.join(batch, &bytes, answers.to_vec(), &replies, Instant::now());
-        joined.iter().map(Result::is_ok).collect()
-    }
-
-    fn decided(topics: &mut ReplyTopics, replies: &[&str]) -> Vec<PendingAnswer> {
-        let mut batch: Vec<_> = replies.iter().map(|topic| result(topic)).collect();
-        topics.decide(&mut batch, Instant::now(), |_| TopicLookup::Unknown);
-        batch
-    }
-
-    #[test]
-    fn a_reply_that_is_refused_is_given_up_and_its_answer_sent_without() {
-        use RDKafkaErrorCode as Kafka;
-        for code in [
-            Kafka::TopicAuthorizationFailed,
-            Kafka::UnknownTopic,
-            Kafka::PolicyViolation,
-            Kafka::MessageSizeTooLarge,
-        ] {
-            let mut topics = topics();
-            let mut batch = decided(&mut topics, &["orders"]);
-            assert_eq!(joined(&mut topics, &mut batch, &[OK], code), [false]);
-            assert!(
-                batch[0].reply_topic().is_none() && text(&batch[0]).contains("no reply was sent"),
-                "{code}"
-            );
-            assert_eq!(joined(&mut topics, &mut batch, &[OK], code), [true], "without it");
-        }
-    }
-
-    #[test]
-    fn a_way_that_is_lost_is_tried_again_and_not_for_ever() {
-        let code = RDKafkaErrorCode::MessageTimedOut;
-        let mut topics = topics();
-        let mut batch = decided(&mut topics, &["orders"]);
-        assert_eq!(joined(&mut topics, &mut batch, &[Err(code)], code), [false]);
-        assert_eq!(batch[0].reply_topic(), Some("orders"), "Kafka itself is away: that says nothing");
-        for _ in 0..MAX_TRIES {
-            assert_eq!(joined(&mut topics, &mut batch, &[OK], code), [false]);
-        }
-        assert!(text(&batch[0]).contains("did not take it"), "{}", text(&batch[0]));
-        let mut next = vec![result("orders")];
-        topics.decide(&mut next, Instant::now(), |_| panic!("it is remembered"));
-        assert_eq!(next[0].reply_topic(), None, "no other answer is held up");
-    }
-
-    #[test]
-    fn replies_that_are_too_large_together_go_in_smaller_batches() {
-        let mut topics = topics();
-        let mut batch = decided(&mut topics, &["orders"; 4]);
-        let code = RDKafkaErrorCode::MessageSizeTooLarge;
-        assert_eq!(joined(&mut topics, &mut batch, &[OK; 4], code), [false; 4]);
-        assert!(batch.iter().all(|one| one.reply_topic().is_some()), "each may fit alone");
-        let encoded: Vec<_> = batch.iter().map(|one| one.encode(10_000)).collect();
-        assert!(topics.fitting(&batch, &encoded) < 4);
-        drop(encoded);
-        let mut tries = 0;
-        while batch[0].reply_topic().is_some() && tries < 20 {
-            tries += 1;
-            let encoded: Vec<_> = batch.iter().map(|one| one.encode(10_000)).collect();
-            let fitting = topics.fitting(&batch, &encoded);
-            drop(encoded);
-            joined(&mut topics, &mut batch[..fitting], &vec![OK; fitting], code);
-        }
-        assert!(text(&batch[0]).contains("of this size") && tries < 10, "{tries}");
-    }
-}
+mod tests;

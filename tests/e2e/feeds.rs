@@ -114,6 +114,7 @@ fn commands(pod: &Pod, stage: &Stage) {
     assert_eq!(feeds(&["pause", "in"]).0, Some(0));
     wait_until("it is paused", LONG, || of_feed()["state"] == json!("paused"));
     let before = listings(pod, "in");
+    assert_eq!(feeds(&["forget", "in", "deep/nope.csv", "deep/b.csv"]).0, Some(65), "all or none");
     assert_eq!(feeds(&["forget", "in", "deep/b.csv"]).0, Some(0));
     wait_until("it is forgotten", LONG, || of_feed()["known"] == json!(1));
     assert!(listings(pod, "in") <= before + 1.0, "no more than the one that was under way");

@@ -78,7 +78,8 @@ pub struct CancelArgs {
     #[command(flatten)]
     pub batch: OneBatchArgs,
 
-    /// Also if the batch was never announced: that of a producer that only sets the header ftp-batch
+    /// Also if the batch was never announced: that of a producer that only sets the header ftp-batch. The open
+    /// records are searched for its tasks
     #[arg(long)]
     pub unannounced: bool,
 }
@@ -116,7 +117,7 @@ Examples:
 Exit codes:
    0  success; wait: each task was completed
    1  wait: at least one failed; cancel: no task was open
-  65  there is no such batch
+  65  there is no such batch; wait: it was never announced, so the number of its tasks is unknown
   69  Kafka is unavailable, or the control topic does not exist
   75  wait: --timeout is over and tasks are open
   78  the configuration is wrong

@@ -1,5 +1,6 @@
 //! The control topic: what it says of batches, and what commands say there.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -75,12 +76,31 @@ pub(in crate::cli) fn new_id(now: Timestamp) -> std::io::Result<String> {
 
 /// Who says it: `alice@host`.
 pub(in crate::cli) fn who() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "?".to_owned());
+    let named =
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|name| !name.is_empty());
+    let user = named.unwrap_or_else(user_of_process);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match host.trim() {
         "" => user,
         host => format!("{user}@{host}"),
     }
+}
+
+/// Without the environment, as in a container or a unit: the account's name, or its number where it has none.
+fn user_of_process() -> String {
+    let Ok(process) = std::fs::metadata("/proc/self") else { return "unknown".to_owned() };
+    let uid = process.uid();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    account_of(&accounts, uid).map_or_else(|| format!("uid-{uid}"), str::to_owned)
+}
+
+/// The name that a file like /etc/passwd has for this number.
+fn account_of(accounts: &str, uid: u32) -> Option<&str> {
+    accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
 }
 
 #[cfg(test)]
@@ -92,5 +112,13 @@ mod tests {
         let id = new_id("2026-01-02T03:04:05.678Z".parse().unwrap()).unwrap();
         assert!(id.starts_with("20260102T030405Z-") && id.len() == 25, "{id}");
         assert!(id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{id}");
+    }
+
+    #[test]
+    fn an_account_has_the_name_of_its_number() {
+        let accounts = "root:x:0:0:root:/root:/bin/sh\nbroken\nalice:x:1000:1000::/home/alice:/bin/sh\n";
+        assert_eq!(account_of(accounts, 1_000), Some("alice"));
+        assert_eq!((account_of(accounts, 0), account_of(accounts, 7)), (Some("root"), None));
+        assert!(!user_of_process().is_empty());
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::args::WaitArgs;
 use super::control::{self, BatchLog};
 use super::count::{BatchCounts, ranges, read};
-use super::{document, known, open, tell};
+use super::{document, known, number, open, tell};
 use crate::batch::{BATCH_HEADER, BatchNews, DoneBatch, KnownBatch};
 use crate::cli::interrupt::InterruptFlag;
 use crate::cli::output::{OutputFormat, bytes, note, print_json};
@@ -25,6 +25,13 @@ pub(super) fn wait(args: &WaitArgs) -> Result<u8, CommandError> {
     let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let cluster = Cluster::new(&config.kafka)?;
     let batch = known(&BatchLog::read(&config.kafka, &cluster)?, &args.id)?;
+    if batch.submitted.is_none() {
+        return Err(CommandError::Data(format!(
+            "batch {} was never announced, so nobody knows how many tasks it has, or when the last one is answered \
+             (ftp-pooler batch show counts the answers)",
+            batch.id
+        )));
+    }
     let interrupt = InterruptFlag::listen().map_err(CommandError::Runtime)?;
     let from = ranges(&config.kafka, &cluster, std::slice::from_ref(&batch))?;
     let from = from.into_iter().map(|range| (range.topic, range.partition, range.from));
@@ -52,7 +59,7 @@ fn follow(
     interrupt: &InterruptFlag,
 ) -> Result<u8, CommandError> {
     let mut shown = Instant::now();
-    while open(batch, counts) > 0 {
+    while open(batch, counts) != Some(0) {
         if interrupt.is_raised() {
             return Ok(EXIT_INTERRUPTED);
         }
@@ -70,7 +77,7 @@ fn follow(
             note(&format!(
                 "{answered} answered, {} failed, {moved}; {} open",
                 counts.failed,
-                open(batch, counts)
+                number(open(batch, counts))
             ));
         }
     }

@@ -109,6 +109,6 @@ Examples:
 
 Exit codes:
    0  success
-  65  there is no such feed
+  65  there is no such feed; forget: it knows no such file
   69  Kafka is unavailable
   78  the configuration is wrong";

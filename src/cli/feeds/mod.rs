@@ -1,14 +1,16 @@
 //! `ftp-pooler feeds`: shows feeds, and sends requests to them.
 //!
 //! ```text
-//! args    the options
-//! board   each feed's status, as its owner has written it
-//! ask     requests to a feed's owner
+//! args         the options
+//! board        each feed's status, as its owner has written it
+//! taken_files  which files have become tasks, likewise
+//! ask          requests to a feed's owner
 //! ```
 
 mod args;
 mod ask;
 mod board;
+mod taken_files;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -163,7 +165,11 @@ fn show(args: &OneFeedArgs) -> Result<u8, CommandError> {
     line("every", status.schedule);
     line("pod", status.pod);
     line("listed", time(status.listed_at));
-    line("files", format!("{} of {} in {} directories", status.chosen, status.files, status.directories));
+    let directories = match status.directories {
+        1 => "1 directory".to_owned(),
+        directories => format!("{directories} directories"),
+    };
+    line("files", format!("{} of {} in {directories}", status.chosen, status.files));
     line("new", status.new.to_string());
     line("settling", status.settling.to_string());
     line("known", status.known.to_string());
@@ -200,7 +206,15 @@ fn forget(args: &ForgetArgs) -> Result<u8, CommandError> {
     let hashes: Vec<Option<PathHash>> = if args.all {
         vec![None]
     } else {
-        args.paths.iter().map(|path| Some(PathHash::of(path.trim_start_matches('/')))).collect()
+        let unknown = taken_files::unknown_paths(&config, &feed.name, &args.paths)?;
+        if !unknown.is_empty() {
+            let unknown = unknown.join(", ");
+            let name = &feed.name;
+            return Err(CommandError::Data(format!(
+                "feed {name} knows no file {unknown}: paths are those below its source; nothing is forgotten"
+            )));
+        }
+        args.paths.iter().map(|path| Some(taken_files::hash_of(path))).collect()
     };
     for hash in &hashes {
         let record =

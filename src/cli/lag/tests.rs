@@ -55,3 +55,19 @@ fn somebody_elses_metadata_is_no_map() {
     let shown = PartitionCount::new(&"t".into(), 0, Ends { begin: 0, end: 6 }, Some(&committed)).shown;
     assert_eq!((shown.low_water, shown.done_above, shown.waiting), (4, 0, 2));
 }
+
+#[test]
+fn a_halted_partition_is_named_with_what_is_lost() {
+    let shown = |committed: Option<(i64, &[i64])>| counting(committed, 8, 10).shown;
+    let partitions = vec![shown(Some((3, &[4, 6]))), shown(Some((8, &[])))];
+    let report = LagReport {
+        group: "g".to_owned(),
+        partitions,
+        connections: Vec::new(),
+        exact: true,
+        batches: BTreeMap::from([("b".to_owned(), 2)]),
+    };
+    let halted = report.halted();
+    assert!(halted.len() == 1 && halted[0].ends_with("] (halted, 3 lost)"), "{halted:?}");
+    assert_eq!((report.open_of_batch("b"), report.open_of_batch("typo")), (2, 0));
+}

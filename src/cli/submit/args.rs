@@ -86,11 +86,11 @@ pub struct FileSelection {
     /// Only files changed after this: a duration ago (1d, 90m), or a time (2025-01-15T10:30:00Z). If the server's
     /// listing is not precise enough, the time is requested (MDTM); files whose time is still unknown are skipped and
     /// reported
-    #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
+    #[arg(long, visible_alias = "max-age", value_name = "WHEN", value_parser = moment, requires = "destination")]
     pub newer_than: Option<TimeArgument>,
 
     /// Only files changed before this, such as 5m: skips files that are still being written
-    #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
+    #[arg(long, visible_alias = "min-age", value_name = "WHEN", value_parser = moment, requires = "destination")]
     pub older_than: Option<TimeArgument>,
 
     /// Only files of this size or larger: 500, 64K, 1.5Gi

@@ -40,6 +40,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 pub use crate::listing::WalkError;
 pub(super) use answer_tally::{AnswerTally, FailureLine};
@@ -82,8 +83,8 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
         }
     };
     progress.end();
-    let FileChoice { passed_over, is_none } = made?;
-    let problems = SubmitProblems { mistakes, passed_over, is_none };
+    let FileChoice { passed_over, files, is_none } = made?;
+    let problems = SubmitProblems { mistakes, passed_over, files, is_none };
     let mistakes = &problems.mistakes;
     for remark in mistakes.remarks(&args.source) {
         note(&remark);
@@ -113,6 +114,8 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
 struct SubmitProblems {
     mistakes: InputErrors,
     passed_over: PassedOver,
+    /// Where files were listed.
+    files: Option<FileCounts>,
     /// No file was chosen, and that is a failure.
     is_none: bool,
 }
@@ -121,7 +124,17 @@ struct SubmitProblems {
 #[derive(Debug, Default)]
 struct FileChoice {
     passed_over: PassedOver,
+    files: Option<FileCounts>,
     is_none: bool,
+}
+
+/// How many files were listed, how many of them the options select, and how many of those exist at the destination
+/// already (`--skip-existing`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct FileCounts {
+    listed: u64,
+    selected: u64,
+    skipped: u64,
 }
 
 impl SubmitProblems {
@@ -253,7 +266,8 @@ fn from_places(
     if is_none {
         note("no file is chosen, which is a failure here (--fail-if-none=false: it is none)");
     }
-    Ok(FileChoice { passed_over: seen.passed, is_none })
+    let files = Some(FileCounts { listed: seen.files, selected: chosen + skipped, skipped });
+    Ok(FileChoice { passed_over: seen.passed, files, is_none })
 }
 
 /// Makes tasks of what is listed and chosen.

@@ -148,8 +148,8 @@ impl LookOut {
             None if count > 0 => {
                 Situation::Deferred { connections: deferred.into_keys().collect(), deferred: count }
             }
-            Some(metrics) => self.working(metrics),
-            None => Situation::Working { in_flight: lag.taken_in(), waiting: lag.waiting() },
+            Some(metrics) => self.working(metrics, count),
+            None => Situation::Working { in_flight: lag.taken_in(), waiting: lag.waiting(), deferred: 0 },
         })
     }
 
@@ -162,13 +162,13 @@ impl LookOut {
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of tasks")]
-    fn working(&self, metrics: &MetricsSample) -> Situation {
+    fn working(&self, metrics: &MetricsSample, deferred: u64) -> Situation {
         let of = |name: &String| metrics.connections.get(name);
         let (mut in_flight, mut waiting) = (0.0, 0.0);
         for connection in self.connections.iter().filter_map(of) {
             in_flight += connection.in_flight;
             waiting += connection.waiting + connection.delayed;
         }
-        Situation::Working { in_flight: in_flight as u64, waiting: waiting as u64 }
+        Situation::Working { in_flight: in_flight as u64, waiting: waiting as u64, deferred }
     }
 }

@@ -1,5 +1,7 @@
 //! The state of tasks that have no answer yet, in one sentence. Pure.
 
+use crate::cli::output::count;
+
 /// Why no answer comes, or what comes next. The first that applies is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Situation {
@@ -12,7 +14,7 @@ pub(super) enum Situation {
     /// Tasks are in the retry topic, and no pod could be asked why.
     Deferred { connections: Vec<String>, deferred: u64 },
     /// The pods have work.
-    Working { in_flight: u64, waiting: u64 },
+    Working { in_flight: u64, waiting: u64, deferred: u64 },
 }
 
 /// Connections that are named.
@@ -26,15 +28,25 @@ impl Situation {
             Situation::ServerDown { connections, deferred } => {
                 let servers = if connections.len() == 1 { "server of" } else { "servers of" };
                 let are = if connections.len() == 1 { "is" } else { "are" };
-                format!(
-                    "the {servers} {} {are} down, {deferred} tasks deferred until then",
-                    named(connections)
-                )
+                let deferred = match deferred {
+                    0 => String::new(),
+                    deferred => format!(", {} deferred until then", count(*deferred, "task")),
+                };
+                format!("the {servers} {} {are} down{deferred}", named(connections))
             }
             Situation::Deferred { connections, deferred } => {
-                format!("{deferred} tasks of {} are deferred: is the server down?", named(connections))
+                let are = if *deferred == 1 { "is" } else { "are" };
+                let tasks = count(*deferred, "task");
+                format!("{tasks} of {} {are} deferred: is the server down?", named(connections))
             }
-            Situation::Working { in_flight, waiting } => format!("{in_flight} in flight, {waiting} waiting"),
+            Situation::Working { in_flight, waiting, deferred: 0 } => {
+                format!("{in_flight} in flight, {waiting} waiting")
+            }
+            Situation::Working { in_flight, waiting, deferred } => {
+                format!(
+                    "{in_flight} in flight, {waiting} waiting, {deferred} deferred until their retry is due"
+                )
+            }
         }
     }
 
@@ -74,7 +86,16 @@ mod tests {
                 Situation::Deferred { connections: connections(2), deferred: 9 },
                 "9 tasks of c0, c1 are deferred: is the server down?",
             ),
-            (Situation::Working { in_flight: 1, waiting: 3 }, "1 in flight, 3 waiting"),
+            (Situation::ServerDown { connections: connections(1), deferred: 0 }, "the server of c0 is down"),
+            (
+                Situation::Deferred { connections: connections(1), deferred: 1 },
+                "1 task of c0 is deferred: is the server down?",
+            ),
+            (Situation::Working { in_flight: 1, waiting: 3, deferred: 0 }, "1 in flight, 3 waiting"),
+            (
+                Situation::Working { in_flight: 0, waiting: 0, deferred: 8 },
+                "0 in flight, 0 waiting, 8 deferred until their retry is due",
+            ),
         ] {
             assert_eq!(situation.sentence(), sentence);
         }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::SubmitProblems;
 use super::answer_tally::{AnswerTally, FailureLine};
 use super::input_errors::InputError;
 use super::send::{OpenTask, SendEnd, SubmitRun};
+use super::{FileCounts, SubmitProblems};
 use crate::cli::output::{OutputFormat, bytes, count, note, one_line, print, print_json, rate, time};
 use crate::cli::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OPEN};
 use crate::listing::PassedOver;
@@ -29,6 +29,9 @@ pub(super) struct SubmitSummary<'a> {
     mistakes: &'a [InputError],
     /// What was listed, and no task was made of.
     passed_over: &'a PassedOver,
+    /// What was listed; absent where the tasks were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<FileCounts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<AnsweredCounts<'a>>,
     #[serde(skip)]
@@ -62,6 +65,7 @@ impl<'a> SubmitSummary<'a> {
             wrong: mistakes.count,
             mistakes: &mistakes.named,
             passed_over: &problems.passed_over,
+            files: problems.files,
             answers: None,
             to_send: 0,
             problems,

@@ -110,13 +110,25 @@ fn connections(state: &WatchState) -> ConnectionTable {
             of.in_flight.to_string(),
             of.waiting.to_string(),
             of.delayed.to_string(),
+            of.deferred.map(|deferred| deferred.to_string()).unwrap_or_default(),
             sessions(of),
             state_word(of.breaker).to_owned(),
             failed(name).to_string(),
+            pods.errors.get(name).map(|error| one_line(error)).unwrap_or_default(),
         ]
     };
-    let heading =
-        vec!["connection", "tasks/s", "in flight", "waiting", "delayed", "sessions", "state", "failed"];
+    let heading = vec![
+        "connection",
+        "tasks/s",
+        "in flight",
+        "waiting",
+        "delayed",
+        "deferred",
+        "sessions",
+        "state",
+        "failed",
+        "error",
+    ];
     ConnectionTable { heading, rows: by_breaker.into_iter().map(row).collect() }
 }
 
@@ -261,6 +273,17 @@ mod tests {
             at(&picture, "last failures").is_some_and(|title| picture.len() == title + 6),
             "{picture:#?}"
         );
+    }
+
+    #[test]
+    fn a_connection_that_is_down_says_why_and_how_many_tasks_are_deferred() {
+        let mut state = state(0, 0);
+        let pods = state.pods.as_mut().unwrap();
+        pods.errors.insert("y-half".to_owned(), "connect: refused".to_owned());
+        pods.connections.get_mut("y-half").unwrap().deferred = Some(8.0);
+        let picture = picture(&state, "group", 30);
+        let line = picture.iter().find(|line| line.starts_with("y-half")).unwrap();
+        assert!(line.contains(" 8 ") && line.ends_with("connect: refused"), "{line}");
     }
 
     #[test]

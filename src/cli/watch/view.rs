@@ -9,10 +9,13 @@ use serde_json::json;
 use super::draw::picture;
 use super::state::{ShownFailure, ThroughputRates, WatchState};
 use crate::cli::output::{OutputFormat, bytes, one_line, print};
+use crate::cli::pod_metrics::MetricsSample;
 use crate::text::rfc3339;
 
 /// Columns and rows where the terminal does not say how many it has.
 const SIZE: (usize, usize) = (100, 24);
+/// Connections that are not up and are named in a line.
+const MAX_OUTAGES: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct TerminalView {
@@ -111,13 +114,18 @@ fn line(state: &WatchState) -> String {
             [] => String::new(),
             trouble => format!(" ({})", one_line(&trouble.join("; "))),
         };
+        let deferred = match sum(|connection| connection.deferred.unwrap_or(0.0)) {
+            none if none <= 0.0 => String::new(),
+            deferred => format!("  deferred {deferred}"),
+        };
         let _ = write!(
             line,
-            "  in flight {}  waiting {}  pods {}/{}{silent}",
+            "  in flight {}  waiting {}{deferred}  pods {}/{}{silent}{}",
             sum(|connection| connection.in_flight),
             sum(|connection| connection.waiting + connection.delayed),
             pods.pods - pods.silent.len(),
-            pods.pods
+            pods.pods,
+            outages(pods)
         );
         if !pods.tunnels.is_empty() {
             let up = pods.tunnels.values().filter(|of| of.up == of.pods).count();
@@ -125,6 +133,23 @@ fn line(state: &WatchState) -> String {
         }
     }
     line
+}
+
+/// The connections that are not up, and why: the first ones by name.
+fn outages(pods: &MetricsSample) -> String {
+    let all: Vec<_> = pods.connections.iter().filter(|(_, of)| of.breaker >= 1.0).collect();
+    let mut words: Vec<String> = all
+        .iter()
+        .take(MAX_OUTAGES)
+        .map(|(name, of)| match pods.errors.get(*name) {
+            Some(error) => format!("{name} {}: {error}", state_word(of.breaker)),
+            None => format!("{name} {}", state_word(of.breaker)),
+        })
+        .collect();
+    if all.len() > MAX_OUTAGES {
+        words.push(format!("and {} more", all.len() - MAX_OUTAGES));
+    }
+    if words.is_empty() { String::new() } else { format!("  {}", one_line(&words.join("; "))) }
 }
 
 fn json_line(state: &WatchState) -> String {
@@ -156,6 +181,7 @@ fn json_line(state: &WatchState) -> String {
             .map(|(name, of)| {
                 let seen = json!({
                     "in_flight": of.in_flight, "waiting": of.waiting, "delayed": of.delayed,
+                    "deferred": of.deferred, "error": pods.errors.get(name),
                     "sessions": {"busy": of.busy, "idle": of.idle}, "breaker": breaker(of.breaker),
                     "per_second": state.answered_rate(name),
                     "granted": of.granted, "max_sessions_total": of.max_sessions_total,
@@ -180,7 +206,25 @@ fn json_line(state: &WatchState) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::cli::pod_metrics::ConnectionMetrics;
+
+    #[test]
+    fn a_line_names_outages_and_counts_what_is_deferred() {
+        let mut state = WatchState::new(Instant::now());
+        let mut pods = MetricsSample { pods: 1, ..MetricsSample::default() };
+        let down = ConnectionMetrics { breaker: 2.0, deferred: Some(8.0), ..ConnectionMetrics::default() };
+        pods.connections.insert("far".to_owned(), down);
+        pods.errors.insert("far".to_owned(), "connect:\nrefused".to_owned());
+        state.look(Instant::now(), Some(pods));
+        let told = line(&state);
+        assert!(told.contains("  deferred 8  pods 1/1  far down: connect:·refused"), "{told}");
+        let json: serde_json::Value = serde_json::from_str(&json_line(&state)).unwrap();
+        assert_eq!(json["connections"]["far"]["deferred"], 8.0);
+        assert_eq!(json["connections"]["far"]["error"], "connect:\nrefused");
+    }
 
     #[test]
     fn a_picture_takes_the_place_of_the_last_one() {

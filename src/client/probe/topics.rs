@@ -25,9 +25,9 @@ const COMPACTED_TASKS: &str =
 const COMPACTED_ANSWERS: &str = "it is compacted: of answers with one key, the last one alone is left; `failures retry` does not trust it";
 /// Tasks are done without them.
 const NO_CONTROL: &str =
-    "does not exist: batches can be neither listed nor cancelled; `ftp-pooler topics` creates it";
-const NO_REPLIES: &str = "does not exist: answers do not go there until it is created";
-const WITHOUT_CONTROL: &str = "no pod learns that a batch was cancelled";
+    "warning: does not exist: batches can be neither listed nor cancelled; `ftp-pooler topics` creates it";
+const NO_REPLIES: &str = "warning: does not exist: answers do not go there until it is created";
+const WITHOUT_CONTROL: &str = "pods may not learn that a batch was cancelled";
 const WITHOUT_COORDINATION: &str = "each pod's page shows that pod alone";
 
 /// What is wrong where the topic is not there.
@@ -49,6 +49,8 @@ enum Cleanup {
     NotCompacted(&'static str),
     /// It holds state.
     Compacted,
+    /// It holds state for a while: old entries may be deleted as well.
+    CompactedInTime,
 }
 
 /// One topic as this configuration needs it.
@@ -128,6 +130,7 @@ fn needed_topics(config: &Config) -> Vec<NeededTopic> {
     topics.push(NeededTopic {
         if_missing: IfMissing::Noted(NO_CONTROL),
         consequence: Some(WITHOUT_CONTROL),
+        cleanup: Cleanup::CompactedInTime,
         ..NeededTopic::new(&kafka.control_topic, &[TopicRight::Read])
     });
     let replies = kafka.reply_topics.iter().filter(|name| !name.contains('*'));
@@ -180,6 +183,13 @@ fn found_there(
         Cleanup::NotCompacted(warning) if policy(name).is_some_and(|policy| policy.contains("compact")) => {
             Ok(format!("{described}: warning: {warning}"))
         }
+        Cleanup::CompactedInTime => match policy(name) {
+            Some(policy) if !policy.contains("compact") => topic.problem(format!(
+                "topic {name} is not compacted (its cleanup.policy is {policy}); set it to compact,delete"
+            )),
+            Some(_) => Ok(format!("{described}, compacted")),
+            None => Ok(described),
+        },
         Cleanup::Any | Cleanup::NotCompacted(_) => Ok(described),
         Cleanup::Compacted => {
             let policy_problem = || state_topic_policy_problem(name, &policy(name)?);
@@ -283,6 +293,16 @@ mod tests {
         let optional = NeededTopic { consequence: Some("alone"), ..feeds };
         let warned = found_there(&optional, 1, policy("compact")).unwrap();
         assert_eq!(warned, "warning: topic feeds has 1 partition, and needs 5: alone");
+    }
+
+    #[test]
+    fn the_control_topic_is_compacted_and_may_delete_as_well() {
+        let control = needed(&config(), "control").unwrap();
+        let with = |policy: Option<&str>| found_there(&control, 1, |_| policy.map(str::to_owned)).unwrap();
+        assert_eq!(with(Some("compact,delete")), "1 partition, compacted");
+        assert_eq!(with(None), "1 partition", "its policy cannot be read");
+        let warned = with(Some("delete"));
+        assert!(warned.starts_with("warning: topic control is not compacted"), "{warned}");
     }
 
     #[test]

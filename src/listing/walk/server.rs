@@ -83,13 +83,18 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
                 let directory =
                     ListedDirectory { connection, relative, path, depth, asked, sizes_directories };
                 let listed = self.server_directory(connection, &mut session, directory).await;
-                let Err(WalkFailure::Try(error)) = listed else { break listed? };
+                let Err(WalkFailure::Try(mut error)) = listed else { break listed? };
                 let is_untouched = self.seen.files == before;
                 if depth > 0 && is_untouched && session.is_usable() && is_refusal(&error) {
                     self.seen.passed.add(error.failure.message, PassReason::DirectoryRefused);
                     break;
                 }
                 // A directory that was partly passed on cannot be undone, and is not listed twice.
+                if depth == 0 && !source.is_directory() && error.failure.code == Code::SourceNotFound {
+                    // CWD alone was refused: but the name may have been meant as a file's.
+                    error.failure.message =
+                        format!("there is neither a file nor a directory {path}: {}", error.failure.message);
+                }
                 if tries >= TRIES || session.is_usable() || !is_untouched {
                     return Err(WalkFailure::Try(error));
                 }

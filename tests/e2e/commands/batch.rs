@@ -57,6 +57,14 @@ fn a_cancelled_batch_is_answered_though_its_server_is_away_and_its_tasks_are_def
     assert_eq!(shown["failures_by_code"], json!({"cancelled": 5}), "{shown}");
     let again = shell.run(&["batch", "cancel", &dead]);
     assert!(again.stdout.contains("was cancelled before"), "{again:?}");
+    let done = shell.run(&["batch", "cancel", &well]);
+    assert!(done.code == Some(1) && done.stdout.contains("nothing was cancelled"), "{done:?}");
+    // Nobody has announced it: how many tasks it has is not known.
+    let typo = shell.run(&["batch", "cancel", "typo", "--unannounced"]);
+    assert!(typo.code == Some(1) && typo.stdout.contains("is the id right?"), "{typo:?}");
+    assert_eq!(shell.run(&["batch", "show", "typo", "--output", "json"]).json()["open"], Value::Null);
+    let waited = shell.run(&["batch", "wait", "typo", "--timeout", "1s"]);
+    assert!(waited.code == Some(65) && waited.stderr.contains("was never announced"), "{waited:?}");
     // What was ended on purpose is not open.
     assert_eq!(shell.run(&["failures", "--open", "--output", "json"]).json()["total"], json!(0));
 
