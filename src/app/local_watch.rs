@@ -89,7 +89,7 @@ mod tests {
 
         fs::rename(&base_path, scratch.path().join("elsewhere")).unwrap();
         let told = note(&check_all(&storages, &nothing).await).unwrap();
-        assert!(told.contains("local") && told.contains("not there"), "{told}");
+        assert!(told.contains("local") && told.contains("does not exist"), "{told}");
 
         fs::create_dir(&base_path).unwrap();
         assert_eq!(note(&check_all(&storages, &nothing).await), None);
