@@ -21,9 +21,7 @@ const ALL_CONNECTIONS: &str = "(all)";
 
 /// The codes for which alerts check each connection: they start at zero, so that the first failure shows as an
 /// increase.
-const CODES_AT_ZERO: [Code; 3] = [Code::AuthFailed, Code::IntegrityMismatch, Code::StorageFull];
-/// The same for the codes of retries.
-const RETRIES_AT_ZERO: [Code; 1] = [Code::StorageFull];
+const CODES_AT_ZERO: [Code; 2] = [Code::AuthFailed, Code::IntegrityMismatch];
 
 /// How many names an open set accepts before further ones count as unknown.
 const MAX_OPEN_SET: usize = 1_000;
@@ -147,9 +145,6 @@ impl ConnectionSeries {
     fn new(name: &str, histograms: &str, series: &PodSeries) -> Self {
         for code in CODES_AT_ZERO {
             series.failures.with_label_values(&[name, code.as_str()]);
-        }
-        for code in RETRIES_AT_ZERO {
-            series.retries.with_label_values(&[name, code.as_str()]);
         }
         ConnectionSeries {
             name: name.to_owned(),
