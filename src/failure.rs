@@ -46,7 +46,7 @@ codes! {
         "Correct the name, or add the connection, then send again.";
     /// The path leads out of its root, or cannot be a path.
     PathNotAllowed = "path_not_allowed", false,
-        "Correct the path. A symlink that leads out of base_path has to go.";
+        "Correct the path. Remove symlinks that lead out of base_path.";
     /// The source is not there.
     SourceNotFound = "source_not_found", false,
         "Check the path, and whether the file appears only after its task was sent.";

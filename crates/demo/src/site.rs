@@ -109,6 +109,9 @@ kafka:
   retry_topic: {retry}
   # The demo's broker has no transactions.
   delivery: at_least_once
+  properties:
+    # It ends the process where a member that is still joining joins again, as metadata that have just changed make it.
+    topic.metadata.refresh.interval.ms: 60000
 pool:
   max_sessions_per_connection: {MAX_SESSIONS}
 api:
