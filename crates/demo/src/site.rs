@@ -110,8 +110,9 @@ kafka:
   # The demo's broker has no transactions.
   delivery: at_least_once
   properties:
-    # It ends the process where a member that is still joining joins again, as metadata that have just changed make it.
-    topic.metadata.refresh.interval.ms: 60000
+    # It lets a member that joins again wait for 14 s (a session, less a second), and ends the process where that one asks
+    # again meanwhile.
+    socket.timeout.ms: 20000
 pool:
   max_sessions_per_connection: {MAX_SESSIONS}
 api:
