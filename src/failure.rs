@@ -74,16 +74,16 @@ codes! {
         "Send again later; lower the connection's max_sessions if others need sessions there.";
     /// No room left, there or here.
     StorageFull = "storage_full", true,
-        "Make room, then send again.";
+        "Free space, then send again.";
     /// What arrived is not what was sent.
     IntegrityMismatch = "integrity_mismatch", true,
-        "Send again. If it stays: something between changes the data, or the server's SIZE is wrong (verify).";
+        "Send again. If it persists: something in between changes the data, or the server's SIZE is wrong (verify).";
     /// The source changed while it was transferred.
     SourceChanged = "source_changed", true,
         "Send again once the file is complete; have its writer rename it into place.";
     /// The server's reply did not fit, or the connection broke.
     ProtocolError = "protocol_error", true,
-        "Send again. If it stays: the message has the reply; look in the server's log.";
+        "Send again. If it persists: the message has the reply; check the server's log.";
     /// The connection stayed unusable for longer than a task may wait.
     ConnectionUnavailable = "connection_unavailable", true,
         "Repair the connection, then send again.";
@@ -92,7 +92,7 @@ codes! {
         "Send it with a later deadline, if it is still wanted.";
     /// Its batch was cancelled before it was begun.
     Cancelled = "cancelled", false,
-        "Nothing, if it was meant; else submit it again.";
+        "Nothing, if it was intended; else submit it again.";
     /// Larger than the connection's `max_file_size`, the local file system or a limit of the process allows.
     FileTooLarge = "file_too_large", false,
         "Split the file, or raise the limit.";
@@ -102,7 +102,7 @@ codes! {
          rename_over = delete_first.";
     /// The local file system failed.
     LocalIo = "local_io", true,
-        "Look at the message and at the volume; send again.";
+        "Check the message and the volume; send again.";
     /// A fault of the pooler.
     Internal = "internal", true,
         "Send again, and report the message with the log around it.";
