@@ -51,6 +51,7 @@
     per_second: { completed: 10, failed: n % 2, downloaded_bytes: 1e6, uploaded_bytes: 1e5 } });
   const pooled = (n) => ({ name: `server-${String(n).padStart(3, "0")}`, breaker: breakers(n), pods_down: breakers(n) === "closed" ? 0 : 2,
     tasks: { waiting: n, delayed: 0, in_flight: n % 7 }, sessions: { idle: 1, busy: 2, connecting: 0 }, tasks_per_second: n / 3,
+    deferred: n % 7 ? 0 : 5, error: breakers(n) === "closed" ? null : "connect_failed: connection refused",
     max_sessions_total: n % 10 ? null : 8, granted: n % 10 ? null : 7,
     holders: n % 10 ? [] : [{ pod: "pod-0", granted: 4, sessions: 3 }, { pod: "pod-2", granted: 3, sessions: 0 }] });
   const batch = (n) => ({ batch: `20260131T11${String(59 - n).padStart(2, "0")}00Z-1a2b3c4d`, at: iso(begun - 60000 * n), by: "alice@ops",
