@@ -155,7 +155,7 @@ fn the_commands_that_readme_shows_do_what_they_say() {
     // It would go on until Ctrl-C.
     let watch = "ftp-pooler watch ";
     assert!(commands.contains(watch), "{commands}");
-    let said = home.run(&commands.replace(watch, &format!("{watch} --for 3s ")));
+    let said = home.run(&commands.replace(watch, &format!("{watch} --for 15s ")));
     assert!(said.contains("sent       1") && said.contains("completed  1 "), "{said}");
     assert!(said.contains("0 tasks sent again") && said.contains("pods 1/1"), "{said}");
     wait_until("both tasks", LONG, || home.pool().join("data/one.csv").exists());
