@@ -87,7 +87,7 @@ impl PodInsight for PodStatus {
                 "kafka.delivery is at_least_once: max_sessions_total needs brokers with transactions",
             );
         }
-        if config.connections.ftp.values().all(|connection| connection.max_sessions_total.is_none()) {
+        if !config.connections.share_sessions() {
             return SessionSharing::new("off");
         }
         self.lease.sharing()

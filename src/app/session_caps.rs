@@ -98,7 +98,7 @@ impl SessionCaps {
 async fn begin(current: Arc<CurrentConfig>, sessions: PoolSessions, running: Arc<Mutex<Option<Running>>>) {
     loop {
         let config = current.config();
-        if config.connections.ftp.values().all(|connection| connection.max_sessions_total.is_none()) {
+        if !config.connections.share_sessions() {
             sleep(POLL_INTERVAL).await;
             continue;
         }

@@ -25,6 +25,14 @@ pub struct ConfiguredConnections {
     pub in_file: bool,
 }
 
+impl ConfiguredConnections {
+    /// Whether the sessions of some server are counted over all pods.
+    #[must_use]
+    pub fn share_sessions(&self) -> bool {
+        self.ftp.values().any(|ftp| ftp.max_sessions_total.is_some())
+    }
+}
+
 /// Declares the struct, and a function that creates one with every field empty, for the keys to fill.
 macro_rules! with_unset {
     ($(#[$attribute:meta])* pub struct $name:ident {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 /// A request that was sent; nobody has to wait for the answer.
 pub(crate) struct AdminQuery {
@@ -78,5 +79,13 @@ impl Drop for AdminQuery {
     fn drop(&mut self) {
         // SAFETY: made in `send`, destroyed nowhere else; an answer that is still to come is freed with it.
         unsafe { rd::rd_kafka_queue_destroy(self.queue) }
+    }
+}
+
+/// Not by `AdminOp`, for which rdkafka returns no code.
+pub(super) fn check(code: rd::rd_kafka_resp_err_t) -> KafkaResult<()> {
+    match code {
+        rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(KafkaError::Global(RDKafkaErrorCode::from(code))),
     }
 }

@@ -10,7 +10,7 @@ use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::admin_query::AdminQuery;
+use super::admin_query::{AdminQuery, check};
 
 /// One member, as its coordinator knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,14 +138,6 @@ unsafe fn read(event: *mut rd::rd_kafka_event_t) -> KafkaResult<GroupDescription
                 .map(|n| read_member(rd::rd_kafka_ConsumerGroupDescription_member(group, n)))
                 .collect(),
         })
-    }
-}
-
-/// Not by `AdminOp`, for which rdkafka returns no code.
-fn check(code: rd::rd_kafka_resp_err_t) -> KafkaResult<()> {
-    match code {
-        rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-        code => Err(KafkaError::Global(RDKafkaErrorCode::from(code))),
     }
 }
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
-use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaResult;
 
-use super::admin_query::AdminQuery;
+use super::admin_query::{AdminQuery, check};
 
 /// Milliseconds; where the group has none of its own, it is `group.consumer.session.timeout.ms` of the brokers.
 const KEY: &[u8] = b"consumer.session.timeout.ms";
@@ -80,12 +79,5 @@ unsafe fn read(event: *mut rd::rd_kafka_event_t) -> KafkaResult<Option<Duration>
             }
         }
         Ok(None)
-    }
-}
-
-fn check(code: Code) -> KafkaResult<()> {
-    match code {
-        Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-        code => Err(KafkaError::Global(RDKafkaErrorCode::from(code))),
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::suspend_detector::millis;
+
 /// Nothing was heard yet.
 const NEVER: u64 = 0;
 
@@ -58,10 +60,6 @@ impl CoordinatorSilence {
 
 fn monotonic() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default() // it is never before its begin
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

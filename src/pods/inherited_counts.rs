@@ -42,18 +42,9 @@ impl InheritedCounts {
         said.failures.sent_again += self.failures.sent_again;
         said.failures_since = Some(self.failures_since.unwrap_or(said.started_at));
         said.batches_exact_since = Some(self.batches_exact_since.unwrap_or(said.started_at));
-        self.add_answers(&mut said.batches, batches);
-    }
-
-    /// Adds the answers to these batches' tasks.
-    pub fn add_answers<'a>(
-        &self,
-        answers: &mut BTreeMap<String, BatchAnswers>,
-        batches: impl IntoIterator<Item = &'a str>,
-    ) {
         for id in batches {
             if let Some(inherited) = self.batches.get(id) {
-                *answers.entry(id.to_owned()).or_default() += *inherited;
+                *said.batches.entry(id.to_owned()).or_default() += *inherited;
             }
         }
     }

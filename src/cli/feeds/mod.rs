@@ -4,12 +4,14 @@
 //! args         the options
 //! board        each feed's status, as its owner has written it
 //! taken_files  which files have become tasks, likewise
+//! feeds_topic  reading one of its partitions
 //! ask          requests to a feed's owner
 //! ```
 
 mod args;
 mod ask;
 mod board;
+mod feeds_topic;
 mod taken_files;
 
 use jiff::Timestamp;

@@ -1,9 +1,9 @@
 //! The files of a feed that have become tasks, as its owner has written them: on the feed's own partition.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use crate::client::{ClientError, Cluster, Range, Reader};
+use super::feeds_topic::read_partition;
+use crate::client::ClientError;
 use crate::config::Config;
 use crate::feeds::{FeedRecord, PathHash, partition_of};
 
@@ -18,19 +18,7 @@ pub(super) fn unknown_paths(
 ) -> Result<Vec<String>, ClientError> {
     let mut missing: BTreeSet<PathHash> = paths.iter().map(|path| hash_of(path)).collect();
     let wanted = missing.clone();
-    let topic: Arc<str> = config.kafka.feeds_topic.as_str().into();
-    let partition = partition_of(feed);
-    let ends = Cluster::new(&config.kafka)?.ends(&topic)?.unwrap_or_default();
-    if let Some(ends) = ends.get(&partition) {
-        let range = Range { topic, partition, from: ends.begin, to: ends.end };
-        Reader::read_all(&config.kafka, &[range], |message| {
-            let key = message.key.as_deref().unwrap_or_default();
-            if let Some(record) = FeedRecord::decode(key, message.payload.as_deref()) {
-                note(&record, feed, &wanted, &mut missing);
-            }
-            true
-        })?;
-    }
+    read_partition(config, partition_of(feed), |record| note(&record, feed, &wanted, &mut missing))?;
     Ok(paths.iter().filter(|path| missing.contains(&hash_of(path))).cloned().collect())
 }
 

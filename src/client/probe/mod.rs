@@ -105,7 +105,7 @@ fn look(client: &Arc<Client>, config: &Config) -> Result<Vec<KafkaFinding>, Stri
 
 /// The purposes for which pods own partitions.
 fn owners(config: &Config) -> impl Iterator<Item = &'static str> {
-    let has_total = config.connections.ftp.values().any(|ftp| ftp.max_sessions_total.is_some());
+    let has_total = config.connections.share_sessions();
     let purposes = [(has_total, SESSIONS), (!config.feeds.is_empty(), FEEDS)];
     purposes.into_iter().filter_map(|(is_needed, purpose)| is_needed.then_some(purpose))
 }

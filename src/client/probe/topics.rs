@@ -100,7 +100,7 @@ impl NeededTopic {
 /// In the order of the configuration.
 fn needed_topics(config: &Config) -> Vec<NeededTopic> {
     let kafka = &config.kafka;
-    let has_total = config.connections.ftp.values().any(|ftp| ftp.max_sessions_total.is_some());
+    let has_total = config.connections.share_sessions();
     let of_tasks: &[TopicRight] =
         if config.feeds.is_empty() { &[TopicRight::Read] } else { &[TopicRight::Read, TopicRight::Write] };
     let answers = |name: &str| NeededTopic {

@@ -39,7 +39,7 @@ fn id_groups(config: &Config) -> Vec<IdGroup> {
     let own = pod_transactional_id(&kafka.consumer_group, &config.pod.name);
     let mut groups = vec![IdGroup { name: own.clone(), ids: vec![own] }];
     let owned = |purpose, partition| owned_transactional_id(&kafka.consumer_group, purpose, partition);
-    if config.connections.ftp.values().any(|ftp| ftp.max_sessions_total.is_some()) {
+    if config.connections.share_sessions() {
         let id = owned(SESSIONS, 0);
         groups.push(IdGroup { name: id.clone(), ids: vec![id] });
     }

@@ -234,9 +234,10 @@ impl SharedConnection {
         }
         for LiveReport { pod, session, is_silent } in live {
             // A pod without the limit is not restricted: its open sessions count, but it is granted nothing.
-            let wants = if session.total.is_some() { session.wants } else { 0 };
-            let most = if *is_silent { self.pods.get(*pod).map_or(0, |of| of.claim.granted) } else { wants };
-            let wants = wants.min(most);
+            let mut wants = if session.total.is_some() { session.wants } else { 0 };
+            if *is_silent {
+                wants = wants.min(self.pods.get(*pod).map_or(0, |of| of.claim.granted));
+            }
             if wants > 0 || self.pods.contains_key(*pod) {
                 self.pods.entry((*pod).clone()).or_default().claim.wants = wants;
             }
