@@ -15,7 +15,7 @@ use super::children::{ChildObject, children};
 use super::clients::{Applied, Problems, RunningClients};
 use super::cluster::{Cluster, ClusterError, FINALIZER, Watches, is_not_found};
 use super::conditions::{StatusMoment, TunnelObservation, server_status, tunnel_status};
-use super::plan::{ClientKey, ClusterObjects, OperatorPlace, Plan, plan};
+use super::plan::{AcceptedTunnel, ClientKey, ClusterObjects, OperatorPlace, Plan, plan};
 use super::resources::{
     ResourceCondition, TunnelResource, TunnelResourceStatus, TunnelServerResource, TunnelServerResourceStatus,
 };
@@ -35,6 +35,9 @@ const MISSING_SECRET_AGE: Duration = Duration::from_secs(2);
 const CHILDREN_INTERVAL: Duration = Duration::from_secs(300);
 /// For taking off all finalizers when the operator ends.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The tunnels that each frpc has, by name: an FTP server has up to a thousand, and each Tunnel looks for its own.
+type PartIndex<'a> = BTreeMap<&'a ClientKey, BTreeMap<&'a str, &'a TunnelSnapshot>>;
 
 #[derive(Debug)]
 pub(super) struct Controller {
@@ -84,6 +87,8 @@ impl Controller {
         self.sync_children(&objects, &plan, &mut applied.problems).await;
         let snapshots = self.clients.snapshots().await;
         self.expose(&snapshots);
+        let snapshots: PartIndex<'_> =
+            snapshots.iter().map(|(client, parts)| (client, by_name(parts))).collect();
         self.finish_deleted(&objects, &applied).await;
         self.report_tunnels(&objects, &plan, &snapshots, &applied.problems).await;
         self.report_servers(&objects, &plan, &snapshots).await;
@@ -218,7 +223,7 @@ impl Controller {
         &mut self,
         objects: &ClusterObjects,
         plan: &Plan,
-        snapshots: &BTreeMap<ClientKey, Vec<TunnelSnapshot>>,
+        snapshots: &PartIndex<'_>,
         problems: &Problems,
     ) {
         for tunnel in &objects.tunnels {
@@ -227,13 +232,8 @@ impl Controller {
             let mut seen =
                 TunnelObservation { problem: problems.get(name).cloned(), ..TunnelObservation::default() };
             if let Ok(accepted) = outcome {
-                let all = snapshots.get(&accepted.client).map(Vec::as_slice).unwrap_or_default();
-                let by_name: BTreeMap<&str, &TunnelSnapshot> =
-                    all.iter().map(|snapshot| (snapshot.name.as_str(), snapshot)).collect();
-                let parts = accepted.parts.iter();
-                seen.parts = parts
-                    .filter_map(|part| by_name.get_key_value(part.as_str()).map(|(k, v)| (*k, *v)))
-                    .collect();
+                let parts = parts_of(accepted, snapshots);
+                seen.parts = parts.flatten().map(|part| (part.name.as_str(), part)).collect();
             }
             let written = self.memory.tunnels.get(name).or(tunnel.status.as_ref());
             let now = Timestamp::now().to_string();
@@ -269,18 +269,14 @@ impl Controller {
         self.cluster.tell(tunnel, is_warning, reason, &after.message).await;
     }
 
-    async fn report_servers(
-        &mut self,
-        objects: &ClusterObjects,
-        plan: &Plan,
-        snapshots: &BTreeMap<ClientKey, Vec<TunnelSnapshot>>,
-    ) {
+    async fn report_servers(&mut self, objects: &ClusterObjects, plan: &Plan, snapshots: &PartIndex<'_>) {
         self.memory.servers.retain(|name, _| plan.servers.contains_key(name));
         for server in &objects.servers {
             let name = server.metadata.name.as_deref().unwrap_or_default();
             let Some(outcome) = plan.servers.get(name) else { continue };
             let of_server = snapshots.iter().filter(|((server, _), _)| server == name);
-            let parts: Vec<&TunnelSnapshot> = of_server.flat_map(|(_, tunnels)| tunnels).collect();
+            let parts: Vec<&TunnelSnapshot> =
+                of_server.flat_map(|(_, tunnels)| tunnels.values().copied()).collect();
             let tunnels = plan
                 .tunnels
                 .iter()
@@ -289,12 +285,10 @@ impl Controller {
             for (_, outcome) in tunnels {
                 all += 1;
                 let Ok(accepted) = outcome else { continue };
-                let own = snapshots.get(&accepted.client).map(Vec::as_slice).unwrap_or_default();
-                connected += usize::from(accepted.parts.iter().all(|part| {
-                    own.iter().any(|snapshot| {
-                        snapshot.name == *part && snapshot.status.state == TunnelState::Connected
-                    })
-                }));
+                let is_up = |part: Option<&TunnelSnapshot>| {
+                    part.is_some_and(|part| part.status.state == TunnelState::Connected)
+                };
+                connected += usize::from(parts_of(accepted, snapshots).all(is_up));
             }
             let written = self.memory.servers.get(name).or(server.status.as_ref());
             let now = Timestamp::now().to_string();
@@ -331,6 +325,19 @@ impl Controller {
             tracing::warn!(event = "finalizers_left", "not every finalizer could be taken off in time");
         }
     }
+}
+
+fn by_name(parts: &[TunnelSnapshot]) -> BTreeMap<&str, &TunnelSnapshot> {
+    parts.iter().map(|part| (part.name.as_str(), part)).collect()
+}
+
+/// The parts of a Tunnel, in its order; `None` for one that its frpc does not have.
+fn parts_of<'a>(
+    accepted: &'a AcceptedTunnel,
+    snapshots: &'a PartIndex<'_>,
+) -> impl Iterator<Item = Option<&'a TunnelSnapshot>> {
+    let own = snapshots.get(&accepted.client);
+    accepted.parts.iter().map(move |part| own.and_then(|own| own.get(part.as_str())).copied())
 }
 
 fn name_of(tunnel: &TunnelResource) -> &str {

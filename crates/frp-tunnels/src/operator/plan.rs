@@ -8,7 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::resources::{ServerProtocol, ServerRunRequest, TunnelResource, TunnelServerResource};
 use super::secret_values::{SecretValues, TLS_CERTIFICATE, TLS_KEY};
-use super::translate::{ClusterFacts, Refusal, StatefulPods, TranslatedTunnel, VisitService, translate};
+use super::translate::{
+    ClusterFacts, Refusal, StatefulPods, TranslatedTunnel, VisitService, Wrong, translate,
+};
 use super::visitor_ports::VisitorPorts;
 use crate::frps::PortRange;
 use crate::render::fingerprint;
@@ -185,35 +187,26 @@ fn planned_server(
     place: &OperatorPlace,
 ) -> Result<PlannedServer, Refusal> {
     let spec = &server.spec;
-    let mut wrong: Vec<(&'static str, String)> = Vec::new();
+    let mut wrong = Wrong::default();
     let mut addresses = Vec::new();
     if spec.run.is_some() {
         let host = format!("{}.{}.{}", run_name(name), place.namespace, place.service_domain);
         addresses.push(ServerAddress { host, port: RUN_PORT });
     }
-    for address in &spec.addresses {
-        match address.parse() {
-            Ok(address) => addresses.push(address),
-            Err(error) => wrong.push(("Invalid", format!("addresses: {error}"))),
-        }
+    if addresses.is_empty() && spec.addresses.is_empty() {
+        wrong.invalid("addresses: at least one, or run");
     }
-    if addresses.is_empty() && wrong.is_empty() {
-        wrong.push(("Invalid", "addresses: at least one, or run".to_owned()));
-    }
+    addresses.extend(spec.addresses.iter().filter_map(|address| wrong.parsed("addresses", address)));
     if let Some(run) = &spec.run {
-        wrong.extend(run_mistakes(run, spec.token_secret_ref.is_some()));
+        check_run(run, spec.token_secret_ref.is_some(), &mut wrong);
     }
     let user = spec.user.clone().unwrap_or_else(|| place.namespace.clone());
     if !is_valid_name(&user) {
-        wrong.push(("Invalid", "user: must be letters, digits, \".\", \"_\" or \"-\"".to_owned()));
+        wrong.invalid("user: must be letters, digits, \".\", \"_\" or \"-\"");
     }
     let secrets = &objects.secrets;
-    let mut secret = |key: &str, found: Option<Result<SecretString, String>>| match found? {
-        Ok(value) => Some(value),
-        Err(error) => {
-            wrong.push(("SecretNotFound", format!("{key}: {error}")));
-            None
-        }
+    let mut secret = |key: &str, found: Option<Result<SecretString, String>>| {
+        wrong.take("SecretNotFound", found?.map_err(|error| format!("{key}: {error}")))
     };
     let token = spec.token_secret_ref.as_ref().map(|reference| secrets.get(reference, "token"));
     let token = secret("tokenSecretRef", token);
@@ -222,9 +215,8 @@ fn planned_server(
     let own = |key: &str| spec.tls.certificate_secret_name.as_ref().map(|name| secrets.value(name, key));
     let certificate = secret("tls.certificateSecretName", own(TLS_CERTIFICATE));
     let certificate_key = secret("tls.certificateSecretName", own(TLS_KEY));
-    if let Some((reason, _)) = wrong.first() {
-        let (reason, messages) = (*reason, wrong.iter().map(|(_, message)| message.clone()));
-        return Err(Refusal { reason, message: messages.collect::<Vec<_>>().join("; ") });
+    if let Some(refusal) = wrong.refusal() {
+        return Err(refusal);
     }
     Ok(PlannedServer {
         addresses,
@@ -245,28 +237,17 @@ fn planned_server(
     })
 }
 
-fn run_mistakes(run: &ServerRunRequest, has_token: bool) -> Vec<(&'static str, String)> {
-    let mut wrong = Vec::new();
+fn check_run(run: &ServerRunRequest, has_token: bool, wrong: &mut Wrong) {
     if !has_token {
-        wrong.push((
-            "Invalid",
-            "tokenSecretRef: is needed: without it everybody may use this frps".to_owned(),
+        wrong.invalid("tokenSecretRef: is needed: without it everybody may use this frps");
+    }
+    let ranges = run.allow_ports.iter().filter_map(|text| wrong.parsed::<PortRange>("run.allowPorts", text));
+    let ports: usize = ranges.map(|range| range.count()).sum();
+    if ports > MAX_SERVICE_PORTS {
+        wrong.invalid(format!(
+            "run.allowPorts: {ports} ports are more than {MAX_SERVICE_PORTS}, each a port of the Service"
         ));
     }
-    let mut ports = 0;
-    for text in &run.allow_ports {
-        match text.parse::<PortRange>() {
-            Ok(range) => ports += range.count(),
-            Err(error) => wrong.push(("Invalid", format!("run.allowPorts: {error}"))),
-        }
-    }
-    if ports > MAX_SERVICE_PORTS {
-        let message = format!(
-            "run.allowPorts: {ports} ports are more than {MAX_SERVICE_PORTS}, each a port of the Service"
-        );
-        wrong.push(("Invalid", message));
-    }
-    wrong
 }
 
 /// The name of all objects of a frps that the operator runs.

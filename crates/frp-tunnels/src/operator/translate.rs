@@ -70,22 +70,22 @@ pub struct VisitServicePort {
 
 /// Everything that is wrong, each with its reason.
 #[derive(Debug, Default)]
-struct Wrong(Vec<(&'static str, String)>);
+pub(super) struct Wrong(Vec<(&'static str, String)>);
 
 impl Wrong {
-    fn invalid(&mut self, message: impl Into<String>) {
+    pub(super) fn invalid(&mut self, message: impl Into<String>) {
         self.0.push(("Invalid", message.into()));
     }
 
-    fn take<T>(&mut self, reason: &'static str, found: Result<T, String>) -> Option<T> {
+    pub(super) fn take<T>(&mut self, reason: &'static str, found: Result<T, String>) -> Option<T> {
         found.map_err(|message| self.0.push((reason, message))).ok()
     }
 
-    fn parsed<T: std::str::FromStr<Err = String>>(&mut self, key: &str, text: &str) -> Option<T> {
+    pub(super) fn parsed<T: std::str::FromStr<Err = String>>(&mut self, key: &str, text: &str) -> Option<T> {
         self.take("Invalid", text.parse().map_err(|error| format!("{key}: {error}")))
     }
 
-    fn refusal(self) -> Option<Refusal> {
+    pub(super) fn refusal(self) -> Option<Refusal> {
         let reason = self.0.first()?.0;
         let messages: Vec<String> = self.0.into_iter().map(|(_, message)| message).collect();
         Some(Refusal { reason, message: messages.join("; ") })
